@@ -1,0 +1,1 @@
+"""From records to figures: statistics and scaling, as pure functions."""

@@ -1,0 +1,1 @@
+"""The command line: effects at the edge, one file a command."""

@@ -1,0 +1,100 @@
+"""hpcdl bench: measure this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from hpcdl.cli.options import Data, DryRun, Engine, Json, Out, Overrides, Oversubscribe, Overwrite
+from hpcdl.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+
+
+@app.callback()
+def _group() -> None:
+    """Measure this machine."""
+
+
+@app.command("scaling")
+def scaling(
+    config: Annotated[str, typer.Argument(metavar="[CONFIG]", help="A recipe's name or file.")] = "cifar10-resnet20",
+    overrides: Overrides = None,
+    ranks: Annotated[str, typer.Option("--ranks", help="World sizes, with commas between.")] = "1,2",
+    mode: Annotated[str, typer.Option("--mode", help="weak (the batch a rank stays), strong (the global batch stays) or both.")] = "weak",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Starts of each point; their median is reported.")] = 5,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Measured steps of each start.")] = 20,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Steps before them, which are dropped.")] = 5,
+    engine: Engine = "auto",
+    out: Out = None,
+    data: Data = None,
+    oversubscribe: Oversubscribe = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Measure images/s against the number of ranks, and write results.json for `hpcdl report`.
+
+    Examples:  hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --repeats 5 --out runs/b   ·   hpcdl bench scaling my.yaml --mode both --dry-run
+    """
+    from rich.console import Console
+
+    from hpcdl.bench.scaling import MODES, Study, parse_ranks, plans, run_study
+    from hpcdl.cli import prepare
+    from hpcdl.launch import folder as folders
+    from hpcdl.records import Repetition
+
+    if mode not in MODES:
+        raise ConfigError(f"--mode {mode}", "one of: " + ", ".join(MODES), "use --mode weak")
+    sizes = parse_ranks(ranks)
+    recipe = prepare.recipe(config, overrides or [], engine)
+    study = Study(
+        config=recipe,
+        engine=prepare.engine_name(recipe.engine.name, max(sizes)),
+        ranks=sizes,
+        modes=("weak", "strong") if mode == "both" else (mode,),
+        repeats=repeats,
+        steps=steps,
+        warmup=warmup,
+    )
+    place = prepare.data_path(recipe, data)
+    here = prepare.machine(max(sizes))
+    folder = (out or folders.default_folder(f"scaling-{recipe.name}", datetime.now())).absolute()
+    planned = plans(study, folder, place, here, oversubscribe=oversubscribe)
+    if dry_run:
+        for _, plan in planned.values():
+            typer.echo(shlex.join(plan.argv))
+        return
+    folders.prepare(folder, overwrite=overwrite)
+    console = Console(stderr=as_json, soft_wrap=True)
+    starts, total = 0, repeats * len(planned)
+    console.print(
+        f"{recipe.name}, engine {study.engine}: {', '.join(str(size) for size in sizes)} ranks, {mode}; {total} starts of {warmup} + {steps} steps\n"
+        f"records: {folder}",
+        highlight=False,
+    )
+
+    def done(kind: str, size: int, repetition: Repetition) -> None:
+        nonlocal starts
+        starts += 1
+        console.print(f"{starts:>3}/{total}  {kind:6} {size:>3} ranks  {repetition.images_per_s:>9,.1f} images/s", highlight=False)
+
+    command = ["hpcdl", *sys.argv[1:]]
+    results = run_study(study, folder, place, here, os.environ, command, done, oversubscribe=oversubscribe)
+    if as_json:
+        typer.echo((folder / "results.json").read_text(encoding="utf-8"), nl=False)
+        return
+    for point in results.results:
+        rate = point.images_per_s
+        console.print(
+            f"{point.mode:6} {point.ranks:>3} ranks  {rate.median:>9,.1f} images/s [{rate.low:,.1f}, {rate.high:,.1f}]  "
+            f"speedup {point.speedup:.2f}  efficiency {point.efficiency:.0%}  communication {point.communication_share:.1%}",
+            highlight=False,
+            markup=False,
+        )
+    console.print(f"next: hpcdl report {shlex.quote(str(out or folder))}", highlight=False)

@@ -1,0 +1,58 @@
+"""hpcdl data: what is there, and stand-ins for what is not."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpcdl.cli.options import Json
+from hpcdl.errors import ConfigError, DataError
+
+app = typer.Typer(no_args_is_help=True, help="Data sets: what is there, and stand-ins for what is not.")
+
+
+@app.command("list")
+def list_(data: Annotated[str | None, typer.Option("--data", help="Look here instead of HPCDL_DATA and ./data.")] = None, as_json: Json = False) -> None:
+    """List the data sets that recipes can name, and where they were found.
+
+    Example:  hpcdl data list --data /scratch/sets
+    """
+    from hpcdl.data.sources import SOURCES, locate
+
+    rows = []
+    for name, source in SOURCES.items():
+        here = "data" if Path("data").is_dir() else None
+        try:
+            found: str | None = str(locate(name, [("--data", data), ("HPCDL_DATA", os.environ.get("HPCDL_DATA")), ("./data", here)]))
+        except DataError:
+            found = None
+        rows.append({"name": name, "summary": source.summary, "layout": source.layout, "found": found})
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:10} {row['summary']}\n{'':10} {row['found'] or 'not found; expected ' + str(row['layout'])}")
+
+
+@app.command("synth")
+def synth(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A name from `hpcdl data list`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that gets the files.")] = Path("data"),
+    train: Annotated[int, typer.Option("--train", help="Training images.")] = 50_000,
+    test: Annotated[int, typer.Option("--test", help="Test images.")] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of patterns and noise.")] = 0,
+) -> None:
+    """Write a learnable stand-in in a data set's own file layout; equal arguments give equal bytes.
+
+    Example:  hpcdl data synth cifar10 --out data
+    """
+    from hpcdl.data.sources import SOURCES
+
+    if source not in SOURCES:
+        raise ConfigError(f"data set {source!r}", "one of: " + ", ".join(SOURCES), "`hpcdl data list` shows what there is")
+    folder = SOURCES[source].synthesize(out, train, test, seed)
+    typer.echo(f"{folder}: synthetic stand-in for {source}, {train} training and {test} test images; these are not real photographs")

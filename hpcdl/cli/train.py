@@ -1,0 +1,81 @@
+"""hpcdl train: what each rank executes; alone, a run with one rank."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpcdl.cli.options import Data, Engine, Out, Overrides, Overwrite
+from hpcdl.errors import ConfigError, HpcdlError
+
+
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A recipe's name or file.")],
+    overrides: Overrides = None,
+    engine: Engine = "auto",
+    out: Out = None,
+    data: Data = None,
+    overwrite: Overwrite = False,
+    prepared: Annotated[bool, typer.Option("--prepared", hidden=True)] = False,
+) -> None:
+    """Train a recipe in this process, as one rank of what mpirun or srun started, or alone.
+
+    Examples:  hpcdl train cifar10-cnn train.epochs=1   ·   mpirun -np 2 hpcdl train cifar10-cnn --out runs/a
+    """
+    from hpcdl.cli import prepare
+    from hpcdl.config.checks import check_ranks
+    from hpcdl.launch import folder as folders
+    from hpcdl.world import World
+
+    world = World.from_env(os.environ)
+    resolved = prepare.recipe(config, overrides or [], engine)
+    check_ranks(resolved, world.size)
+    place = prepare.data_path(resolved, data)
+    if out is None and world.size > 1:
+        raise ConfigError(f"no --out for {world.size} ranks", "one folder for all ranks", "add --out FOLDER")
+    folder = (out or folders.default_folder(resolved.name, datetime.now())).absolute()
+    if prepared:
+        _to_log(folder / "ranks" / f"{world.rank}.log")
+    elif world.is_leader:  # the others meet rank 0 before they touch the folder
+        folders.prepare(folder, overwrite=overwrite)
+        (folder / "ranks").mkdir()
+    try:
+        from rich.console import Console
+
+        from hpcdl.cli.progress import Display
+        from hpcdl.training.job import execute
+
+        with Display(Console(soft_wrap=True, quiet=prepared or not world.is_leader)) as display:
+            execute(resolved, place, folder, os.environ, display.show)
+    except Exception as error:
+        _leave(error, folder, world.rank, prepared=prepared)
+
+
+def _to_log(path: Path) -> None:
+    """Sends this process's output, TensorFlow's own too, to a file."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    os.close(log)
+
+
+def _leave(error: Exception, folder: Path, rank: int, *, prepared: bool) -> None:
+    """Tells the launcher why, and ends every rank: the others would wait for this one."""
+    from hpcdl.launch.run import failure_record
+    from hpcdl.records import write_json
+    from hpcdl.training.session import abort
+
+    if prepared:
+        write_json(folder / "ranks" / f"{rank}.failure.json", failure_record(error, rank, traceback.format_exc()))
+    if isinstance(error, HpcdlError) and not os.environ.get("HPCDL_DEBUG"):
+        print(f"hpcdl: error\n{error}", file=sys.stderr)
+    else:
+        traceback.print_exc()
+    abort()
+    sys.exit(error.exit_code if isinstance(error, HpcdlError) else 1)

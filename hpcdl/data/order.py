@@ -1,0 +1,46 @@
+"""Who gets which sample: pure functions of seed, epoch and batch sizes; the rank only picks its part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+def permutation(samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """The order of an epoch: a permutation of range(samples) that (seed, epoch) fixes."""
+    return np.random.default_rng([seed, epoch, 0]).permutation(samples)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One rank's part of one update: places start … stop of the epoch's order."""
+
+    start: int
+    stop: int
+    update: int
+    """Samples of the whole update, over all ranks."""
+
+
+def shares(samples: int, global_batch: int, micro_batch: int, rank: int, size: int) -> list[Share]:
+    """A rank's part of every update of an epoch.
+
+    An update takes the next `global_batch` places, cut into micro-batches of `micro_batch`; ranks
+    take contiguous runs of whole micro-batches, as even as their number allows. The last update
+    holds what is left; a rank may get nothing of it.
+    """
+    parts = []
+    for begin in range(0, samples, global_batch):
+        count = min(global_batch, samples - begin)
+        micros = -(-count // micro_batch)
+        start = micros * rank // size * micro_batch
+        stop = micros * (rank + 1) // size * micro_batch
+        parts.append(Share(begin + min(start, count), begin + min(stop, count), count))
+    return parts
+
+
+def augmentation(samples: int, seed: int, epoch: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Each sample's random change in an epoch: crop offsets (samples, 2) in 0 … 8 pixels, and flips (samples,)."""
+    random = np.random.default_rng([seed, epoch, 1])
+    return random.integers(0, 9, size=(samples, 2), dtype=np.int32), random.random(samples) < 0.5

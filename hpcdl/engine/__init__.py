@@ -1,0 +1,1 @@
+"""What joins the ranks: one small protocol, and three ways to fill it."""

@@ -1,0 +1,55 @@
+"""The protocol that every engine fills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+
+class Engine(Protocol):
+    """Collectives over all ranks. Every method is called by every rank, in the same order."""
+
+    @property
+    def name(self) -> str:
+        """The name that the command line takes: "horovod", "mpi" or "single"."""
+
+    @property
+    def rank(self) -> int:
+        """This rank, as the engine itself counts."""
+
+    @property
+    def size(self) -> int:
+        """The world size, as the engine itself counts."""
+
+    def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Sums each tensor over the ranks, in one fused reduction.
+
+        Works eagerly and inside tf.function. Shapes and dtypes are kept; they must be the same
+        on every rank.
+        """
+
+    def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Sums an array over the ranks, on the host."""
+
+    def broadcast_array(self, array: npt.NDArray[Any], root: int) -> npt.NDArray[Any]:
+        """Root's array on every rank; shape and dtype must agree."""
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Every rank's value, in rank order, on every rank."""
+
+    def barrier(self) -> None:
+        """Returns when every rank has called it."""
+
+    def abort(self) -> None:
+        """Ends every rank at once; called when this one cannot go on."""
+
+
+def reducible(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which a sum over ranks is made: MPI has no 16-bit floats and no booleans."""
+    if dtype.itemsize == 2 and dtype.kind in "fV":  # bfloat16 is a kind of its own to numpy
+        return np.dtype(np.float32)
+    return np.dtype(np.int32) if dtype.kind == "b" else dtype

@@ -1,0 +1,52 @@
+"""Horovod's core operations. Its Keras wrapper does nothing under Keras 3 and is not used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import horovod.tensorflow as hvd
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from hpcdl.engine.base import reducible
+
+
+class HorovodEngine:
+    """Collectives of Horovod's global process set."""
+
+    name = "horovod"
+
+    def __init__(self) -> None:
+        hvd.init()
+        self.rank: int = hvd.rank()
+        self.size: int = hvd.size()
+
+    def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        wide = [tf.cast(tensor, tf.as_dtype(reducible(np.dtype(tensor.dtype.as_numpy_dtype)))) for tensor in tensors]
+        sums = hvd.grouped_allreduce(wide, op=hvd.Sum)
+        return [tf.cast(total, tensor.dtype) for total, tensor in zip(sums, tensors, strict=True)]
+
+    def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        wide = np.asarray(array, dtype=reducible(array.dtype))
+        total: npt.NDArray[Any] = hvd.allreduce(tf.constant(wide), op=hvd.Sum, name="hpcdl.sum").numpy()
+        return total.astype(array.dtype)
+
+    def broadcast_array(self, array: npt.NDArray[Any], root: int) -> npt.NDArray[Any]:
+        # As bytes: the dtype need not be one that Horovod knows, and a scalar has a length.
+        data = tf.constant(np.frombuffer(np.ascontiguousarray(array).tobytes(), dtype=np.uint8))
+        received: npt.NDArray[Any] = hvd.broadcast(data, root_rank=root, name="hpcdl.broadcast").numpy()
+        return received.view(array.dtype).reshape(array.shape)
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        return list(hvd.allgather_object(value, name="hpcdl.gather"))
+
+    def barrier(self) -> None:
+        self.sum_array(np.zeros(1, np.float32))  # hvd.barrier is not part of its TensorFlow module
+
+    def abort(self) -> None:
+        # Horovod has no abort of its own. A rank that leaves with an error makes the launcher end
+        # the others; leaving without the shutdown handshake keeps them from waiting for it.
+        os._exit(1)

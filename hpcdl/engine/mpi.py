@@ -1,0 +1,65 @@
+"""MPI through mpi4py: gradients are fused into one buffer a dtype and reduced by one Allreduce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from mpi4py import MPI
+
+from hpcdl.engine.base import reducible
+
+
+class MpiEngine:
+    """Collectives of MPI.COMM_WORLD."""
+
+    name = "mpi"
+
+    def __init__(self) -> None:
+        self._comm = MPI.COMM_WORLD
+        self.rank: int = self._comm.Get_rank()
+        self.size: int = self._comm.Get_size()
+
+    def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        sums: list[tf.Tensor] = list(tensors)
+        by_dtype: dict[tf.DType, list[int]] = {}
+        for place, tensor in enumerate(tensors):
+            by_dtype.setdefault(tensor.dtype, []).append(place)
+        for dtype, places in by_dtype.items():
+            fused = tf.concat([tf.reshape(tensors[place], [-1]) for place in places], axis=0)
+            wide = tf.as_dtype(reducible(np.dtype(dtype.as_numpy_dtype)))
+            # Stateful: TensorFlow keeps the order, so that two buffers of one rank never cross.
+            total = tf.numpy_function(self._allreduce, [tf.cast(fused, wide)], wide, stateful=True)
+            total = tf.cast(tf.ensure_shape(total, fused.shape), dtype)
+            sizes = [tf.size(tensors[place]) for place in places]
+            for place, part in zip(places, tf.split(total, sizes, num=len(places)), strict=True):
+                sums[place] = tf.reshape(part, tf.shape(tensors[place]))
+                sums[place].set_shape(tensors[place].shape)
+        return sums
+
+    def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return self._allreduce(np.asarray(array, dtype=reducible(array.dtype))).astype(array.dtype)
+
+    def broadcast_array(self, array: npt.NDArray[Any], root: int) -> npt.NDArray[Any]:
+        # As bytes: MPI need not know the dtype.
+        data = np.frombuffer(bytearray(np.ascontiguousarray(array).tobytes()), dtype=np.uint8)
+        self._comm.Bcast(data, root=root)
+        return data.view(array.dtype).reshape(array.shape)
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        return list(self._comm.allgather(value))
+
+    def barrier(self) -> None:
+        self._comm.Barrier()
+
+    def abort(self) -> None:
+        self._comm.Abort(1)
+
+    def _allreduce(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        contiguous = np.ascontiguousarray(array)
+        total = np.empty_like(contiguous)
+        self._comm.Allreduce(contiguous, total, op=MPI.SUM)
+        return total

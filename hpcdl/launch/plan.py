@@ -1,0 +1,70 @@
+"""From a recipe or a script to the exact line that starts its ranks: pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcdl.config.checks import check_ranks
+from hpcdl.config.schema import LaunchConfig, RunConfig
+from hpcdl.launch.mpirun import mpirun_argv
+from hpcdl.launch.topology import Topology
+from hpcdl.launch.tuning import Tuning, check_slots, tune
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be started."""
+
+    argv: tuple[str, ...]
+    ranks: int
+    tuning: Tuning
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where ranks will start."""
+
+    topology: Topology
+    mpirun: str | None
+    """None where there is none; one rank needs none."""
+    root: bool
+
+
+def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine, *, oversubscribe: bool = False) -> Plan:
+    """The line that trains a recipe.
+
+    Raises:
+        ConfigError: ranks that the machine or the recipe has no place for.
+    """
+    check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
+    check_ranks(config, ranks)
+    command = [sys.executable, "-m", "hpcdl", "train", str(folder / "config.yaml"), "--out", str(folder), "--data", str(data), "--prepared"]
+    return _plan(command, ranks, machine, config.launch, {})
+
+
+def plan_script(script: Path, arguments: Sequence[str], ranks: int, engine: str, machine: Machine, *, oversubscribe: bool = False) -> Plan:
+    """The line that runs a user's script on every rank.
+
+    mpi4py.run ends all ranks when one leaves with an error, whatever way it leaves.
+    """
+    check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
+    command = [sys.executable, "-m", "mpi4py.run", str(script), *arguments] if ranks > 1 else [sys.executable, str(script), *arguments]
+    return _plan(command, ranks, machine, LaunchConfig(), {"HPCDL_ENGINE": engine})
+
+
+def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchConfig, env: Mapping[str, str]) -> Plan:
+    tuning = tune(
+        machine.topology,
+        ranks,
+        threads=None if launch.threads == "auto" else launch.threads,
+        binding=None if launch.binding == "auto" else launch.binding,
+        env={**env, **launch.env},
+    )
+    if ranks == 1:
+        argv = ["env", *[f"{name}={value}" for name, value in sorted(tuning.env.items())], *command]
+    else:
+        argv = mpirun_argv(machine.mpirun or "mpirun", ranks, tuning, command, as_root=machine.root)
+    return Plan(tuple(argv), ranks, tuning)

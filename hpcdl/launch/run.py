@@ -1,0 +1,78 @@
+"""Runs a planned recipe: writes what was asked, starts it, and answers its summary or its first failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hpcdl.config.load import dump
+from hpcdl.config.schema import RunConfig
+from hpcdl.errors import HpcdlError, LaunchError
+from hpcdl.launch.plan import Machine, Plan
+from hpcdl.launch.supervisor import inherited, run
+from hpcdl.records import read_json, write_json, write_text
+
+LOG_LINES = 8
+
+
+def run_recipe(
+    plan: Plan, config: RunConfig, folder: Path, machine: Machine, environ: Mapping[str, str], watch: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """Starts the ranks of a plan in a prepared folder and waits.
+
+    Args:
+        plan: from plan_recipe.
+        config: the recipe, written as the run's config.yaml.
+        folder: empty and writable.
+        machine: written into launch.json.
+        environ: of this process.
+        watch: called while the ranks run.
+
+    Returns:
+        The run's summary.
+
+    Raises:
+        HpcdlError: what the first failing rank said, or how the ranks ended.
+    """
+    (folder / "ranks").mkdir()
+    write_text(folder / "config.yaml", dump(config))
+    write_json(folder / "launch.json", launch_record(plan, machine))
+    code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch)
+    if code == 0 and (folder / "summary.json").exists():
+        summary: dict[str, Any] = read_json(folder / "summary.json", fix="run again")
+        return summary
+    raise _failure(folder, code)
+
+
+def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
+    """What was started, where and when."""
+    tuning = {**asdict(plan.tuning), "env": dict(plan.tuning.env)}
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"argv": list(plan.argv), "ranks": plan.ranks, "started": started, "tuning": tuning, "topology": asdict(machine.topology)}
+
+
+def failure_record(error: BaseException, rank: int, trace: str) -> dict[str, Any]:
+    """What a failing rank leaves as ranks/RANK.failure.json."""
+    record: dict[str, Any] = {"rank": rank, "time": datetime.now(UTC).isoformat(), "trace": trace, "exit_code": 1}
+    if isinstance(error, HpcdlError):
+        return {**record, "exit_code": error.exit_code, "told": [error.received, error.expected, error.fix]}
+    return {**record, "told": [f"{type(error).__name__}: {error}", "every rank to reach the end", ""]}
+
+
+def _failure(folder: Path, code: int) -> HpcdlError:
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "ranks").glob("*.failure.json")]
+    if records:
+        first = min(records, key=lambda record: str(record["time"]))
+        received, expected, fix = first["told"]
+        log = folder / "ranks" / f"{first['rank']}.log"
+        error = LaunchError(f"rank {first['rank']}: {received}", expected, fix or f"see the traceback in {log}")
+        error.exit_code = first["exit_code"]
+        return error
+    how = f"signal {-code}" if code < 0 else f"code {code}"
+    tail = (folder / "mpirun.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_LINES:]
+    said = "".join(f"\n          {line}" for line in tail)
+    return LaunchError(f"the ranks ended with {how} and no word from any of them{said}", "every rank to reach the end", f"see {folder}/ranks/*.log")

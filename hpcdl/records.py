@@ -1,0 +1,207 @@
+"""The record types that join training, benchmark and report: their version, reader and writer.
+
+Training and benchmarks write these; analysis and report read them. Nothing parses a log.
+A file is written beside its place and renamed, so it is whole or absent; a stream of events
+is appended line by line, and a torn last line is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hpcdl.errors import RecordError
+
+SCHEMA = 1
+
+
+class Record(BaseModel):
+    """A frozen value; a key that this version does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Interval(Record):
+    """A median with the bootstrap 95 % interval of the median, and the samples behind it."""
+
+    median: float
+    low: float
+    high: float
+    samples: list[float]
+
+
+class RankTiming(Record):
+    """One rank's measured steps (after warm-up), in seconds a step, in step order."""
+
+    rank: int
+    host: str
+    node: int
+    local_rank: int
+    cpus: list[int]
+    """The logical processors that the rank was allowed to run on."""
+    step: list[float]
+    """Start of one step to the start of the next."""
+    input: list[float]
+    """Waiting for the batch."""
+    communication: list[float]
+    """Exposed: from this rank's last gradient until the averaged gradients are there. It holds
+    the wait for slower ranks."""
+
+
+class Repetition(Record):
+    """One start of all ranks: warm-up, then the measured steps."""
+
+    index: int
+    run: str
+    """Folder of the run's own records, relative to the results file."""
+    started: str
+    """ISO 8601, UTC."""
+    warmup_steps: int
+    steps: int
+    """Measured steps."""
+    seconds: float
+    """Measured steps on the slowest rank."""
+    images: int
+    """Images in the measured steps, over all ranks."""
+    images_per_s: float
+    ranks: list[RankTiming]
+
+
+class StepSeconds(Record):
+    """Seconds a step: medians over every measured step of every rank and repetition."""
+
+    median: float
+    p95: float
+    input: float
+    communication: float
+    compute: float
+    """Median of what is left of a step without input wait and exposed communication."""
+
+
+class Measurement(Record):
+    """One point of a scaling study."""
+
+    engine: str
+    ranks: int
+    nodes: int
+    mode: str
+    """"weak": the batch a rank stays; "strong": the global batch stays."""
+    recipe: str
+    input: str
+    """Where the images came from, e.g. "real" or "synthetic"."""
+    global_batch: int
+    micro_batch: int
+    threads: int
+    """Compute threads a rank."""
+    cores: int
+    """Logical processors that all ranks could share."""
+    images_per_s: Interval
+    speedup: float
+    """Ratio of median images/s to the base's (the fewest ranks of the same engine, mode, recipe, input)."""
+    speedup_interval: tuple[float, float]
+    efficiency: float
+    """speedup / (ranks / ranks of the base)."""
+    efficiency_interval: tuple[float, float]
+    base_ranks: int
+    step_seconds: StepSeconds
+    communication_share: float
+    """Exposed communication over step time, of all measured steps."""
+    repetitions: list[Repetition]
+
+
+class Results(Record):
+    """A benchmark's results.json."""
+
+    schema_: int = Field(SCHEMA, alias="schema")
+    results: list[Measurement]
+    environment: dict[str, Any]
+    command: list[str]
+    created: str
+    config: dict[str, Any]
+    """The resolved recipe that the study varied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def read_results(path: Path) -> Results:
+    """Reads results.json.
+
+    Raises:
+        RecordError: the file is missing, is not JSON, is of another version or misses a field.
+    """
+    fix = "measure again with `hpcdl bench scaling`, or name the folder that holds results.json"
+    document = read_json(path, fix=fix)
+    version = document.get("schema") if isinstance(document, dict) else None
+    if version != SCHEMA:
+        raise RecordError(
+            f"{path} with schema {version!r}",
+            f"schema {SCHEMA}, which this hpcdl reads and writes",
+            "use the hpcdl version that wrote it, or measure again",
+        )
+    try:
+        return Results.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path}: {place}: {first['msg']}", f"a results record of schema {SCHEMA}", fix) from None
+
+
+def read_json(path: Path, *, fix: str) -> Any:
+    """Reads one JSON file; a missing, unreadable or torn file is a RecordError that ends with `fix`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"no file {path}", "a record that a run or benchmark wrote", fix) from None
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}", "a readable file", fix) from None
+    except ValueError as error:
+        raise RecordError(f"{path}: not JSON ({error})", "a complete JSON file", fix) from None
+
+
+def write_json(path: Path, document: BaseModel | dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all."""
+    data = document.model_dump(mode="json", by_alias=True) if isinstance(document, BaseModel) else document
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all: beside its place, flushed to disk, renamed."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all: beside its place, flushed to disk, renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def append_event(path: Path, event: dict[str, Any]) -> None:
+    """Appends one event as one line, in a single write."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(event, allow_nan=False) + "\n")
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the events of a stream in order; a line that is torn is skipped."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event

@@ -1,0 +1,1 @@
+"""From records to a report that people look at: figures, tables, a page."""

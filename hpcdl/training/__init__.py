@@ -1,0 +1,1 @@
+"""Keras models on the ranks of a world."""

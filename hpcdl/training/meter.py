@@ -1,0 +1,29 @@
+"""Loss, accuracy and images/s over a stretch of steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Meter:
+    """Adds up [loss, hits, images] of steps, which are over all ranks already, and their seconds."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(3)
+        self.seconds = 0.0
+
+    @property
+    def images(self) -> int:
+        """Images so far, over all ranks."""
+        return int(self._sums[2])
+
+    def add(self, sums: npt.NDArray[np.float32], seconds: float) -> None:
+        """Adds a step."""
+        self._sums += sums
+        self.seconds += seconds
+
+    def means(self) -> dict[str, float]:
+        """Mean loss and accuracy over the images, and images/s over the steps' seconds."""
+        loss, hits, images = self._sums.tolist()
+        return {"loss": loss / images, "accuracy": hits / images, "images_per_s": images / self.seconds}

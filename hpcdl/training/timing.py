@@ -1,0 +1,30 @@
+"""Every step of this rank, timed, and written as it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+HEADER = "step,images,step_seconds,input_seconds,communication_seconds\n"
+FLUSH_SECONDS = 1.0
+
+
+class StepTimes:
+    """Appends a line a step to ranks/RANK.steps.csv, at most once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="ascii")
+        self._file.write(HEADER)
+        self._flushed = perf_counter()
+
+    def add(self, step: int, images: int, seconds: float, waited: float, communicated: float) -> None:
+        """One step: images over all ranks; seconds in all, waiting for input, and in exposed communication."""
+        self._file.write(f"{step},{images},{seconds:.7f},{waited:.7f},{communicated:.7f}\n")
+        now = perf_counter()
+        if now - self._flushed > FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = now
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._file.close()

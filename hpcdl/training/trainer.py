@@ -1,0 +1,122 @@
+"""A recipe, trained on this rank of a world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import keras
+import numpy as np
+
+from hpcdl.config.schema import OptimizerConfig, RunConfig
+from hpcdl.data.images import ImageSet
+from hpcdl.data.order import Share, shares
+from hpcdl.data.pipeline import Batches
+from hpcdl.errors import DivergenceError
+from hpcdl.models.registry import build
+from hpcdl.training.distribute import broadcast_variables, mean_statistics
+from hpcdl.training.meter import Meter
+from hpcdl.training.replica import Replica
+from hpcdl.training.schedule import learning_rate
+from hpcdl.training.session import Session
+from hpcdl.training.timing import StepTimes
+
+Emit = Callable[[dict[str, Any]], None]
+PROGRESS_SECONDS = 0.5
+TEST_BATCH = 250
+
+
+class Trainer:
+    """Trains a recipe; every rank of the world makes one and calls `train`.
+
+    Args:
+        config: the resolved recipe.
+        data: the images.
+        session: the ranks that were joined.
+        times: where each step's seconds go.
+        emit: gets each event; the events of all ranks are alike but for their times.
+    """
+
+    def __init__(self, config: RunConfig, data: ImageSet, session: Session, times: StepTimes, emit: Emit) -> None:
+        self._config, self._data, self._session, self._times, self._emit = config, data, session, times, emit
+        train = config.train
+        keras.utils.set_random_seed(train.seed)
+        keras.mixed_precision.set_dtype_policy(train.precision)
+        height, width, channels = data.train.pixels.shape[1:]
+        self.model = build(config.model.name, (height, width, channels), len(data.classes))
+        optimizer = make_optimizer(config.optimizer)
+        self._base_rate = self._rate = float(optimizer.learning_rate.numpy())
+        self._replica = Replica(self.model, optimizer, session.engine, train.micro_batch)
+        broadcast_variables(session.engine, [*self.model.variables, *optimizer.variables])
+        self._train = Batches(data, data.train, config.data)
+        self._test = Batches(data, data.test, config.data)
+        self._shares = self._share(len(data.train), train.global_batch, train.micro_batch)
+        everything = train.epochs * len(self._shares)
+        self.updates = min(train.steps, everything) if train.steps else everything
+        """Updates that `train` will make."""
+
+    def train(self) -> dict[str, Any]:
+        """Trains, and answers the summary: the last epoch's metrics, images/s over all training steps."""
+        epoch_updates = len(self._shares)
+        self._emit({"event": "start", "updates": self.updates, "epoch_updates": epoch_updates, "origin": self._data.origin})
+        began, whole, logs = perf_counter(), Meter(), dict[str, float]()
+        for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
+            parts = self._shares[: self.updates - first]
+            logs = self._epoch(epoch, first, parts, whole)
+            if self._config.train.evaluate:
+                logs |= {f"test_{name}": value for name, value in self.test().items()}
+            self._emit({"event": "epoch", "epoch": epoch + 1, "update": first + len(parts), **logs})
+        rate = whole.images / whole.seconds
+        seconds = perf_counter() - began
+        return {**logs, "images_per_s": rate, "images": whole.images, "updates": self.updates, "seconds": seconds}
+
+    def test(self) -> dict[str, float]:
+        """Loss and accuracy over the whole test set, each image once."""
+        mean_statistics(self._session.engine, self.model)
+        size = TEST_BATCH * self._session.world.size
+        sums = np.zeros(3)
+        for images, labels in self._test.plain(self._share(len(self._data.test), size, TEST_BATCH)):
+            sums += self._replica.evaluate(images, labels).numpy()
+        loss, hits, count = self._session.engine.sum_array(sums).tolist()
+        return {"loss": loss / count, "accuracy": hits / count}
+
+    def _epoch(self, epoch: int, first: int, parts: Sequence[Share], whole: Meter) -> dict[str, float]:
+        meter, recent = Meter(), Meter()
+        start = perf_counter()
+        batches = iter(self._train.epoch(parts, self._config.train.seed, epoch))
+        for update in range(first, first + len(parts)):
+            images, labels = next(batches)
+            ready = perf_counter()
+            self._set_rate(update)
+            sums, communication = self._replica.step(images, labels)
+            sums, communication = sums.numpy(), float(communication)
+            if not np.isfinite(sums[0]):  # summed over ranks, so every rank stops here
+                raise DivergenceError(
+                    f"loss {sums[0]} at update {update + 1}", "a finite loss", "lower optimizer.learning_rate, or lengthen schedule.warmup_epochs"
+                )
+            end = perf_counter()
+            self._times.add(update, int(sums[2]), end - start, ready - start, communication)
+            for each in (meter, recent, whole):
+                each.add(sums, end - start)
+            if recent.seconds > max(PROGRESS_SECONDS, whole.seconds / 1000):
+                self._emit({"event": "progress", "epoch": epoch + 1, "update": update + 1, **recent.means()})
+                recent = Meter()
+            start = end
+        return meter.means()
+
+    def _set_rate(self, update: int) -> None:
+        config, optimizer = self._config, self._replica.optimizer
+        rate = learning_rate(config.schedule, self._base_rate, config.train.global_batch, update, len(self._shares), self.updates)
+        if rate != self._rate:
+            optimizer.learning_rate = self._rate = rate
+
+    def _share(self, samples: int, global_batch: int, micro_batch: int) -> list[Share]:
+        return shares(samples, global_batch, micro_batch, self._session.world.rank, self._session.world.size)
+
+
+def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
+    """The Keras optimizer that a recipe names."""
+    classes = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
+    return classes[config.name](**config.options)
