@@ -55,11 +55,25 @@ class World:
 LAUNCHERS = (
     (
         "horovodrun",
-        ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE", "HOROVOD_CROSS_RANK", "HOROVOD_CROSS_SIZE"),
+        (
+            "HOROVOD_RANK",
+            "HOROVOD_SIZE",
+            "HOROVOD_LOCAL_RANK",
+            "HOROVOD_LOCAL_SIZE",
+            "HOROVOD_CROSS_RANK",
+            "HOROVOD_CROSS_SIZE",
+        ),
     ),
     (
         "mpirun",
-        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "", ""),
+        (
+            "OMPI_COMM_WORLD_RANK",
+            "OMPI_COMM_WORLD_SIZE",
+            "OMPI_COMM_WORLD_LOCAL_RANK",
+            "OMPI_COMM_WORLD_LOCAL_SIZE",
+            "",
+            "",
+        ),
     ),
     # SLURM_STEP_ID's variables exist in the batch shell too, where there is one process and no
     # SLURM_LOCALID of a step; SLURM_STEP_NUM_TASKS is set by srun alone.
@@ -77,7 +91,9 @@ def _read(environ: Mapping[str, str], launcher: str, names: tuple[str, ...]) -> 
             return int(text)
         except ValueError:
             raise WorldError(
-                f"{name}={text!r}", "a whole number, as the launcher sets it", f"unset {name}, or start with `hpcdl run`"
+                f"{name}={text!r}",
+                "a whole number, as the launcher sets it",
+                f"unset {name}, or start with `hpcdl run`",
             ) from None
 
     rank, size = number(names[0], 0), number(names[1], 1)

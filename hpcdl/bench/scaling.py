@@ -58,7 +58,9 @@ def parse_ranks(text: str) -> tuple[int, ...]:
     except ValueError:
         ranks = []
     if not ranks or ranks[0] < 1 or len(set(ranks)) != len(ranks):
-        raise ConfigError(f"--ranks {text}", "different whole numbers from 1, with commas between", "for example --ranks 1,2,4")
+        raise ConfigError(
+            f"--ranks {text}", "different whole numbers from 1, with commas between", "for example --ranks 1,2,4"
+        )
     return tuple(ranks)
 
 
@@ -84,7 +86,13 @@ def point_config(study: Study, mode: str, ranks: int, cores: int) -> RunConfig:
                 "set train.global_batch, or choose other --ranks",
             )
         batch, micro = train.global_batch, min(train.micro_batch, train.global_batch // ranks)
-    steps = {"global_batch": batch, "micro_batch": micro, "steps": study.warmup + study.steps, "epochs": FOR_EVER, "evaluate": False}
+    steps = {
+        "global_batch": batch,
+        "micro_batch": micro,
+        "steps": study.warmup + study.steps,
+        "epochs": FOR_EVER,
+        "evaluate": False,
+    }
     threads = study.config.launch.threads
     if threads == "auto":
         threads = max(1, cores // max(study.ranks))
@@ -97,7 +105,9 @@ def point_config(study: Study, mode: str, ranks: int, cores: int) -> RunConfig:
     )
 
 
-def plans(study: Study, folder: Path, data: Path, machine: Machine, *, oversubscribe: bool) -> dict[tuple[str, int], tuple[RunConfig, Plan]]:
+def plans(
+    study: Study, folder: Path, data: Path, machine: Machine, *, oversubscribe: bool
+) -> dict[tuple[str, int], tuple[RunConfig, Plan]]:
     """The recipe and the line of each point, with its first repetition's folder.
 
     Raises:
@@ -107,7 +117,9 @@ def plans(study: Study, folder: Path, data: Path, machine: Machine, *, oversubsc
     for mode in study.modes:
         for ranks in study.ranks:
             config = point_config(study, mode, ranks, machine.topology.cores)
-            plan = plan_recipe(config, ranks, run_folder(folder, mode, ranks, 0), data, machine, oversubscribe=oversubscribe)
+            plan = plan_recipe(
+                config, ranks, run_folder(folder, mode, ranks, 0), data, machine, oversubscribe=oversubscribe
+            )
             found[mode, ranks] = (config, plan)
     return found
 
@@ -118,7 +130,15 @@ def run_folder(folder: Path, mode: str, ranks: int, repeat: int) -> Path:
 
 
 def run_study(
-    study: Study, folder: Path, data: Path, machine: Machine, environ: Mapping[str, str], command: Sequence[str], done: Done, *, oversubscribe: bool
+    study: Study,
+    folder: Path,
+    data: Path,
+    machine: Machine,
+    environ: Mapping[str, str],
+    command: Sequence[str],
+    done: Done,
+    *,
+    oversubscribe: bool,
 ) -> Results:
     """Measures every point `repeats` times and writes results.json.
 
@@ -143,13 +163,21 @@ def run_study(
                 config = point_config(study, mode, ranks, machine.topology.cores)
                 place = run_folder(folder, mode, ranks, repeat)
                 place.mkdir(parents=True)
-                run_recipe(plan_recipe(config, ranks, place, data, machine, oversubscribe=oversubscribe), config, place, machine, environ)
+                run_recipe(
+                    plan_recipe(config, ranks, place, data, machine, oversubscribe=oversubscribe),
+                    config,
+                    place,
+                    machine,
+                    environ,
+                )
                 repetition = read_repetition(place, folder, repeat, study.warmup)
                 (place / "model.keras").unlink()  # a benchmark's weights are of no use, and large
                 found.setdefault((mode, ranks), []).append(repetition)
                 done(mode, ranks, repetition)
     results = Results(
-        results=measurements([_point(study, mode, ranks, machine, found[mode, ranks], folder) for mode, ranks in found]),
+        results=measurements(
+            [_point(study, mode, ranks, machine, found[mode, ranks], folder) for mode, ranks in found]
+        ),
         environment=_environment(folder, found, machine),
         command=list(command),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -207,10 +235,14 @@ def _steps(path: Path, warmup: int) -> list[dict[str, str]]:
     return rows
 
 
-def _point(study: Study, mode: str, ranks: int, machine: Machine, repetitions: Sequence[Repetition], folder: Path) -> Point:
+def _point(
+    study: Study, mode: str, ranks: int, machine: Machine, repetitions: Sequence[Repetition], folder: Path
+) -> Point:
     config = point_config(study, mode, ranks, machine.topology.cores)
     threads = config.launch.threads
-    synthetic = "synthetic" in str(read_json(folder / repetitions[0].run / "environment.json", fix="measure again")["data"])
+    synthetic = "synthetic" in str(
+        read_json(folder / repetitions[0].run / "environment.json", fix="measure again")["data"]
+    )
     return Point(
         engine=study.engine,
         ranks=ranks,
@@ -226,7 +258,9 @@ def _point(study: Study, mode: str, ranks: int, machine: Machine, repetitions: S
     )
 
 
-def _environment(folder: Path, found: Mapping[tuple[str, int], Sequence[Repetition]], machine: Machine) -> dict[str, Any]:
+def _environment(
+    folder: Path, found: Mapping[tuple[str, int], Sequence[Repetition]], machine: Machine
+) -> dict[str, Any]:
     largest = max(found, key=lambda point: point[1])
     run = folder / found[largest][0].run
     environment = read_json(run / "environment.json", fix="measure again")

@@ -19,7 +19,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train Keras models on many ranks, and measure how that scales.",
-    epilog="First steps:  hpcdl recipes list   ·   hpcdl run cifar10-cnn -n 2 train.epochs=1   ·   hpcdl bench scaling --ranks 1,2",
+    epilog="""\b
+First steps:
+  hpcdl recipes list
+  hpcdl run cifar10-cnn -n 2 train.epochs=1 --out runs/a
+  hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --out runs/b && hpcdl report runs/b""",
 )
 app.command("run")(run.run)
 app.command("train")(train.train)
@@ -41,7 +45,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     if debug:

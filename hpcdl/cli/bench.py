@@ -16,6 +16,9 @@ from hpcdl.errors import ConfigError
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
 
+DEFAULT = "cifar10-resnet20"
+
+
 @app.callback()
 def _group() -> None:
     """Measure this machine."""
@@ -23,11 +26,15 @@ def _group() -> None:
 
 @app.command("scaling")
 def scaling(
-    config: Annotated[str, typer.Argument(metavar="[CONFIG]", help="A recipe's name or file.")] = "cifar10-resnet20",
+    config: Annotated[str, typer.Argument(metavar="[CONFIG]", help="A recipe's name or file.")] = DEFAULT,
     overrides: Overrides = None,
     ranks: Annotated[str, typer.Option("--ranks", help="World sizes, with commas between.")] = "1,2",
-    mode: Annotated[str, typer.Option("--mode", help="weak (the batch a rank stays), strong (the global batch stays) or both.")] = "weak",
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Starts of each point; their median is reported.")] = 5,
+    mode: Annotated[
+        str, typer.Option("--mode", help="weak (the batch a rank stays), strong (the global batch stays) or both.")
+    ] = "weak",
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, help="Starts of each point; their median is reported.")
+    ] = 5,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Measured steps of each start.")] = 20,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Steps before them, which are dropped.")] = 5,
     engine: Engine = "auto",
@@ -40,18 +47,24 @@ def scaling(
 ) -> None:
     """Measure images/s against the number of ranks, and write results.json for `hpcdl report`.
 
-    Examples:  hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --repeats 5 --out runs/b   ·   hpcdl bench scaling my.yaml --mode both --dry-run
+    \b
+    Examples:
+      hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --repeats 5 --out runs/b
+      hpcdl bench scaling my.yaml --mode both --dry-run
     """
     from rich.console import Console
 
     from hpcdl.bench.scaling import MODES, Study, parse_ranks, plans, run_study
     from hpcdl.cli import prepare
     from hpcdl.launch import folder as folders
+    from hpcdl.launch.tuning import check_slots
     from hpcdl.records import Repetition
 
     if mode not in MODES:
         raise ConfigError(f"--mode {mode}", "one of: " + ", ".join(MODES), "use --mode weak")
     sizes = parse_ranks(ranks)
+    if "=" in config:  # the recipe was left out
+        config, overrides = DEFAULT, [config, *(overrides or [])]
     recipe = prepare.recipe(config, overrides or [], engine)
     study = Study(
         config=recipe,
@@ -62,8 +75,9 @@ def scaling(
         steps=steps,
         warmup=warmup,
     )
-    place = prepare.data_path(recipe, data)
     here = prepare.machine(max(sizes))
+    check_slots(here.topology, max(sizes), oversubscribe=oversubscribe)
+    place = prepare.data_path(recipe, data)
     folder = (out or folders.default_folder(f"scaling-{recipe.name}", datetime.now())).absolute()
     planned = plans(study, folder, place, here, oversubscribe=oversubscribe)
     if dry_run:
@@ -82,7 +96,9 @@ def scaling(
     def done(kind: str, size: int, repetition: Repetition) -> None:
         nonlocal starts
         starts += 1
-        console.print(f"{starts:>3}/{total}  {kind:6} {size:>3} ranks  {repetition.images_per_s:>9,.1f} images/s", highlight=False)
+        console.print(
+            f"{starts:>3}/{total}  {kind:6} {size:>3} ranks  {repetition.images_per_s:>9,.1f} images/s", highlight=False
+        )
 
     command = ["hpcdl", *sys.argv[1:]]
     results = run_study(study, folder, place, here, os.environ, command, done, oversubscribe=oversubscribe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,18 +15,23 @@ app = typer.Typer(no_args_is_help=True, help="Data sets: what is there, and stan
 
 
 @app.command("list")
-def list_(data: Annotated[str | None, typer.Option("--data", help="Look here instead of HPCDL_DATA and ./data.")] = None, as_json: Json = False) -> None:
+def list_(
+    data: Annotated[str | None, typer.Option("--data", help="Look here instead of HPCDL_DATA and ./data.")] = None,
+    as_json: Json = False,
+) -> None:
     """List the data sets that recipes can name, and where they were found.
 
-    Example:  hpcdl data list --data /scratch/sets
+    \b
+    Example:
+      hpcdl data list --data /scratch/sets
     """
+    from hpcdl.cli.prepare import search_places
     from hpcdl.data.sources import SOURCES, locate
 
     rows = []
     for name, source in SOURCES.items():
-        here = "data" if Path("data").is_dir() else None
         try:
-            found: str | None = str(locate(name, [("--data", data), ("HPCDL_DATA", os.environ.get("HPCDL_DATA")), ("./data", here)]))
+            found: str | None = str(locate(name, [], [("--data", data)] if data else search_places()))
         except DataError:
             found = None
         rows.append({"name": name, "summary": source.summary, "layout": source.layout, "found": found})
@@ -35,7 +39,9 @@ def list_(data: Annotated[str | None, typer.Option("--data", help="Look here ins
         typer.echo(json.dumps(rows))
         return
     for row in rows:
-        typer.echo(f"{row['name']:10} {row['summary']}\n{'':10} {row['found'] or 'not found; expected ' + str(row['layout'])}")
+        typer.echo(
+            f"{row['name']:10} {row['summary']}\n{'':10} {row['found'] or 'not found; expected ' + str(row['layout'])}"
+        )
 
 
 @app.command("synth")
@@ -48,11 +54,17 @@ def synth(
 ) -> None:
     """Write a learnable stand-in in a data set's own file layout; equal arguments give equal bytes.
 
-    Example:  hpcdl data synth cifar10 --out data
+    \b
+    Example:
+      hpcdl data synth cifar10 --out data
     """
     from hpcdl.data.sources import SOURCES
 
     if source not in SOURCES:
-        raise ConfigError(f"data set {source!r}", "one of: " + ", ".join(SOURCES), "`hpcdl data list` shows what there is")
+        raise ConfigError(
+            f"data set {source!r}", "one of: " + ", ".join(SOURCES), "`hpcdl data list` shows what there is"
+        )
     folder = SOURCES[source].synthesize(out, train, test, seed)
-    typer.echo(f"{folder}: synthetic stand-in for {source}, {train} training and {test} test images; these are not real photographs")
+    typer.echo(
+        f"{folder}: synthetic stand-in for {source}, {train} training and {test} test images; these are not real photographs"
+    )

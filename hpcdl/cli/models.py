@@ -20,12 +20,21 @@ def _group() -> None:
 def list_(as_json: Json = False) -> None:
     """List the networks.
 
-    Example:  hpcdl models list --json
+    \b
+    Example:
+      hpcdl models list --json
     """
     from hpcdl.models.registry import MODELS
 
     if as_json:
-        typer.echo(json.dumps([{"name": name, "summary": entry.summary, "parameters": entry.parameters} for name, entry in MODELS.items()]))
+        typer.echo(
+            json.dumps(
+                [
+                    {"name": name, "summary": entry.summary, "parameters": entry.parameters}
+                    for name, entry in MODELS.items()
+                ]
+            )
+        )
         return
     for name, entry in MODELS.items():
         typer.echo(f"{name:20} {entry.parameters:>12,} parameters   {entry.summary}")

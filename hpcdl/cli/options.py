@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, e.g. train.epochs=1.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, e.g. train.epochs=1.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the records; default runs/NAME-DATE-TIME.")]
-Data = Annotated[str | None, typer.Option("--data", help="Folder or archive of the data; else the recipe's path, HPCDL_DATA, ./data.")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="Folder or archive of the data; else the recipe's path, HPCDL_DATA, ./data."),
+]
 Engine = Annotated[str, typer.Option("--engine", help="auto, horovod or mpi.")]
 Oversubscribe = Annotated[bool, typer.Option("--oversubscribe", help="Allow more ranks than cores.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the records of an earlier run in --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the exact line that would start the ranks, and start nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the exact line that would start the ranks, and start nothing.")
+]

@@ -37,7 +37,11 @@ def check_engine(name: str) -> None:
     if name not in ENGINES:
         raise ConfigError(f"--engine {name}", "one of: " + ", ".join(ENGINES), "use --engine auto")
     if name == "horovod" and not find_spec("horovod"):
-        raise ConfigError("--engine horovod, which is not installed", "the extra `horovod`", "pip install 'hpcdl[horovod]', or use --engine mpi")
+        raise ConfigError(
+            "--engine horovod, which is not installed",
+            "the extra `horovod`",
+            "pip install 'hpcdl[horovod]', or use --engine mpi",
+        )
 
 
 def engine_name(name: str, ranks: int) -> str:
@@ -55,9 +59,12 @@ def data_path(config: RunConfig, option: str | None) -> Path:
     """
     from hpcdl.data.sources import locate
 
-    here = "data" if Path("data").is_dir() else None
-    places = [("--data", option), ("data.path", config.data.path), ("HPCDL_DATA", os.environ.get("HPCDL_DATA")), ("./data", here)]
-    return locate(config.data.source, places).resolve()
+    return locate(config.data.source, [("--data", option), ("data.path", config.data.path)], search_places()).resolve()
+
+
+def search_places() -> list[tuple[str, str | None]]:
+    """Folders that may hold any data set: HPCDL_DATA, then ./data."""
+    return [("HPCDL_DATA", os.environ.get("HPCDL_DATA")), ("./data", "data" if Path("data").is_dir() else None)]
 
 
 def machine(ranks: int) -> Machine:

@@ -48,7 +48,11 @@ class Display:
             case "progress":
                 self._progress(event)
             case "epoch":
-                test = f"  test loss {event['test_loss']:.4f} accuracy {event['test_accuracy']:.4f}" if "test_loss" in event else ""
+                test = (
+                    f"  test loss {event['test_loss']:.4f} accuracy {event['test_accuracy']:.4f}"
+                    if "test_loss" in event
+                    else ""
+                )
                 self._console.print(f"epoch {event['epoch']}/{self._epochs}  {_means(event)}{test}", highlight=False)
 
     @property
@@ -57,7 +61,9 @@ class Display:
 
     def _progress(self, event: dict[str, Any]) -> None:
         name = f"epoch {event['epoch']}/{self._epochs}"
-        self._bar.update(self._task, description=name, total=self._updates, completed=event["update"], means=_means(event))
+        self._bar.update(
+            self._task, description=name, total=self._updates, completed=event["update"], means=_means(event)
+        )
         if not self._console.is_terminal and monotonic() - self._line > LINE_SECONDS:
             self._line = monotonic()
             self._console.print(f"{name} update {event['update']}/{self._updates}  {_means(event)}", highlight=False)

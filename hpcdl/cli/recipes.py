@@ -19,13 +19,17 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `hpcdl re
 def list_(as_json: Json = False) -> None:
     """List the recipes.
 
-    Example:  hpcdl recipes list
+    \b
+    Example:
+      hpcdl recipes list
     """
     from hpcdl.config.load import load, recipe_names
 
     recipes = [load(name) for name in recipe_names()]
     if as_json:
-        typer.echo(json.dumps([{"name": recipe.name, **recipe.about.model_dump()} for recipe in recipes], ensure_ascii=False))
+        typer.echo(
+            json.dumps([{"name": recipe.name, **recipe.about.model_dump()} for recipe in recipes], ensure_ascii=False)
+        )
         return
     for recipe in recipes:
         typer.echo(f"{recipe.name:20} {recipe.about.summary}")
@@ -35,7 +39,9 @@ def list_(as_json: Json = False) -> None:
 def show(name: Name) -> None:
     """Print a recipe, comments included.
 
-    Example:  hpcdl recipes show cifar10-cnn
+    \b
+    Example:
+      hpcdl recipes show cifar10-cnn
     """
     from hpcdl.config.load import recipe_text
 
@@ -43,10 +49,14 @@ def show(name: Name) -> None:
 
 
 @app.command("copy")
-def copy(name: Name, to: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: NAME.yaml here.")] = None) -> None:
+def copy(
+    name: Name, to: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: NAME.yaml here.")] = None
+) -> None:
     """Copy a recipe to a file of your own, to change it.
 
-    Example:  hpcdl recipes copy cifar10-cnn my.yaml && hpcdl run my.yaml -n 2
+    \b
+    Example:
+      hpcdl recipes copy cifar10-cnn my.yaml && hpcdl run my.yaml -n 2
     """
     from hpcdl.config.load import recipe_text
     from hpcdl.records import write_text

@@ -18,7 +18,9 @@ def report(
 ) -> None:
     """Turn a benchmark's records into report.html, PNG figures, results.csv and report.md.
 
-    Example:  hpcdl report runs/b
+    \b
+    Example:
+      hpcdl report runs/b
     """
     from hpcdl.report.write import write_report
 

@@ -14,17 +14,19 @@ import typer
 from hpcdl.cli.options import Data, DryRun, Engine, Json, Out, Oversubscribe, Overwrite
 from hpcdl.errors import ConfigError
 
-EPILOG = (
-    "Examples:  hpcdl run cifar10-cnn -n 2 train.epochs=1 --out runs/a   ·   hpcdl run my.yaml -n 4 --engine mpi --dry-run   ·   "
-    "hpcdl run script.py -n 2 -- --my-option 3"
-)
-
 
 def run(
-    target: Annotated[str, typer.Argument(metavar="CONFIG|SCRIPT.py", help="A recipe's name or file, or a Python script that calls hpcdl.init().")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|SCRIPT.py", help="A recipe's name or file, or a Python script that calls hpcdl.init()."
+        ),
+    ],
     rest: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]... [-- ARGUMENTS]", help="Changes to the recipe; for a script, its arguments after --."),
+        typer.Argument(
+            metavar="[KEY=VALUE]... [-- ARGUMENTS]", help="Changes to the recipe; for a script, its arguments after --."
+        ),
     ] = None,
     ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks to start (the world size).")] = 1,
     engine: Engine = "auto",
@@ -35,23 +37,38 @@ def run(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Start the ranks of a recipe, or of a script, on this machine."""
+    """Start the ranks of a recipe, or of a script, on this machine.
+
+    \b
+    Examples:
+      hpcdl run cifar10-cnn -n 2 train.epochs=1 --out runs/a
+      hpcdl run my.yaml -n 4 --engine mpi --dry-run
+      hpcdl run script.py -n 2 -- --my-option 3
+    """
     if target.endswith(".py"):
         raise typer.Exit(_script(Path(target), rest or [], ranks, engine, oversubscribe=oversubscribe, dry_run=dry_run))
-    _recipe(target, rest or [], ranks, engine, out, data, oversubscribe=oversubscribe, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+    _recipe(
+        target,
+        rest or [],
+        ranks,
+        engine,
+        out,
+        data,
+        oversubscribe=oversubscribe,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 def _script(script: Path, arguments: list[str], ranks: int, engine: str, *, oversubscribe: bool, dry_run: bool) -> int:
     from hpcdl.cli.prepare import check_engine, machine
     from hpcdl.launch import supervisor
     from hpcdl.launch.plan import plan_script
-    from hpcdl.launch.tuning import check_slots
 
     check_engine(engine)
     if not script.is_file():
         raise ConfigError(f"no script {script}", "a Python file", "check the path")
-    here = machine(1)
-    check_slots(here.topology, ranks, oversubscribe=oversubscribe)
     plan = plan_script(script, arguments, ranks, engine, machine(ranks), oversubscribe=oversubscribe)
     if dry_run:
         typer.echo(shlex.join(plan.argv))
@@ -80,9 +97,11 @@ def _recipe(
     from hpcdl.launch import folder as folders
     from hpcdl.launch.plan import plan_recipe
     from hpcdl.launch.run import run_recipe
+    from hpcdl.launch.tuning import check_slots
 
     config = prepare.recipe(target, overrides, engine)
     here = prepare.machine(ranks)
+    check_slots(here.topology, ranks, oversubscribe=oversubscribe)
     folder = (out or folders.default_folder(config.name, datetime.now())).absolute()
     plan = plan_recipe(config, ranks, folder, prepare.data_path(config, data), here, oversubscribe=oversubscribe)
     if dry_run:
@@ -101,9 +120,14 @@ def _recipe(
     )
     tail = Tail(folder / "events.jsonl")
     with Display(console) as display:
-        summary = run_recipe(plan, config, folder, here, os.environ, lambda: [display.show(event) for event in tail.read()] and None)
+        summary = run_recipe(
+            plan, config, folder, here, os.environ, lambda: [display.show(event) for event in tail.read()] and None
+        )
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:
         test = f", test accuracy {summary['test_accuracy']:.4f}" if "test_accuracy" in summary else ""
-        console.print(f"done in {summary['seconds']:.1f} s: {summary['images_per_s']:,.0f} images/s{test}; model.keras and records in {folder}", highlight=False)
+        console.print(
+            f"done in {summary['seconds']:.1f} s: {summary['images_per_s']:,.0f} images/s{test}; model.keras and records in {folder}",
+            highlight=False,
+        )

@@ -26,7 +26,10 @@ def train(
 ) -> None:
     """Train a recipe in this process, as one rank of what mpirun or srun started, or alone.
 
-    Examples:  hpcdl train cifar10-cnn train.epochs=1   ·   mpirun -np 2 hpcdl train cifar10-cnn --out runs/a
+    \b
+    Examples:
+      hpcdl train cifar10-cnn train.epochs=1
+      mpirun -np 2 hpcdl train cifar10-cnn --out runs/a
     """
     from hpcdl.cli import prepare
     from hpcdl.config.checks import check_ranks

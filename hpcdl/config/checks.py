@@ -15,7 +15,9 @@ def check_ranks(config: RunConfig, ranks: int) -> None:
     train = config.train
     micros = train.global_batch // train.micro_batch
     if ranks > micros:
-        largest = next((size for size in range(train.global_batch // ranks, 0, -1) if train.global_batch % size == 0), None)
+        largest = next(
+            (size for size in range(train.global_batch // ranks, 0, -1) if train.global_batch % size == 0), None
+        )
         fix = f"train.micro_batch={largest}, or" if largest else ""
         raise ConfigError(
             f"{ranks} ranks for {config.name}, whose update has {micros} micro-batches "

@@ -84,9 +84,13 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"no file {path}", "a recipe in YAML", "`hpcdl recipes copy NAME` writes one to start from") from None
+        raise ConfigError(
+            f"no file {path}", "a recipe in YAML", "`hpcdl recipes copy NAME` writes one to start from"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", "a readable YAML file in UTF-8", "check the path and its permissions") from None
+        raise ConfigError(
+            f"{path}: {error}", "a readable YAML file in UTF-8", "check the path and its permissions"
+        ) from None
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
@@ -99,7 +103,9 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}{place}: {problem}", "valid YAML", f"correct {name}") from None
     if not isinstance(document, dict):
         raise ConfigError(
-            f"{name}: {type(document).__name__}", "a mapping with name, data and model", "see `hpcdl recipes show cifar10-cnn`"
+            f"{name}: {type(document).__name__}",
+            "a mapping with name, data and model",
+            "see `hpcdl recipes show cifar10-cnn`",
         )
     return document
 
@@ -107,11 +113,15 @@ def _parse(text: str, name: str) -> dict[str, Any]:
 def _override(document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key or any(not part for part in key.split(".")):
-        raise ConfigError(f"{override!r}", "section.key=value, for example train.epochs=1", "write the override with one =")
+        raise ConfigError(
+            f"{override!r}", "section.key=value, for example train.epochs=1", "write the override with one ="
+        )
     try:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError:
-        raise ConfigError(f"{override!r}", "a value in YAML, for example 1, 0.1, [flip] or null", "quote the value") from None
+        raise ConfigError(
+            f"{override!r}", "a value in YAML, for example 1, 0.1, [flip] or null", "quote the value"
+        ) from None
     *sections, last = key.split(".")
     target = document
     for section in sections:
@@ -119,7 +129,9 @@ def _override(document: dict[str, Any], override: str) -> None:
         if inner is None:
             inner = target[section] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"{override!r}", f"{section!r} to hold further keys", f"set {section} itself, or check its name")
+            raise ConfigError(
+                f"{override!r}", f"{section!r} to hold further keys", f"set {section} itself, or check its name"
+            )
         target = inner
     target[last] = value
 

@@ -78,7 +78,11 @@ class OptimizerConfig(Section):
 
     @model_validator(mode="after")
     def _only_its_own(self) -> OptimizerConfig:
-        own = {"learning_rate", "weight_decay", *({"momentum", "nesterov"} if self.name == "sgd" else {"beta_1", "beta_2", "epsilon"})}
+        own = {
+            "learning_rate",
+            "weight_decay",
+            *({"momentum", "nesterov"} if self.name == "sgd" else {"beta_1", "beta_2", "epsilon"}),
+        }
         foreign = sorted(set(self.options) - own)
         if foreign:
             raise ValueError(f"{self.name} takes {', '.join(sorted(own))}, and not {', '.join(foreign)}")
@@ -119,9 +123,7 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> TrainConfig:
         if self.global_batch % self.micro_batch:
-            raise ValueError(
-                f"a micro_batch that divides global_batch {self.global_batch}, and not {self.micro_batch}"
-            )
+            raise ValueError(f"a micro_batch that divides global_batch {self.global_batch}, and not {self.micro_batch}")
         return self
 
 

@@ -83,12 +83,16 @@ def synthesize(out: Path, train: int = 50_000, test: int = 10_000, seed: int = 0
         DataError: the folder is there already, or cannot be written.
     """
     if train < 5 or train % 5 or test < 1:
-        raise DataError(f"{train} training and {test} test images", "a positive multiple of 5, and at least 1", "change the counts")
+        raise DataError(
+            f"{train} training and {test} test images", "a positive multiple of 5, and at least 1", "change the counts"
+        )
     folder = out / FOLDER
     if folder.exists():
-        raise DataError(f"{folder} exists", "a folder that is not there yet", "choose another --out, or delete it first")
+        raise DataError(
+            f"{folder} exists", "a folder that is not there yet", "choose another --out, or delete it first"
+        )
     patterns = _patterns(np.random.default_rng([seed, 0]))
-    counts = {**{name: train // 5 for name in TRAIN_FILES}, TEST_FILE: test}
+    counts = {**dict.fromkeys(TRAIN_FILES, train // 5), TEST_FILE: test}
     try:
         out.mkdir(parents=True, exist_ok=True)
         beside = Path(mkdtemp(prefix=f".{FOLDER}.", dir=out))
@@ -102,7 +106,9 @@ def synthesize(out: Path, train: int = 50_000, test: int = 10_000, seed: int = 0
         beside.chmod(0o755)
         beside.replace(folder)
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}", "room and permission to write it", "free space or choose another --out") from None
+        raise DataError(
+            f"{folder}: {error.strerror}", "room and permission to write it", "free space or choose another --out"
+        ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
@@ -152,12 +158,16 @@ def _images(data: bytes | None, name: str, path: Path, counts: dict[str, int] | 
     expected = (RECORDS if counts is None else counts.get(name, 0)) * RECORD
     if len(data) != expected:
         kind = "truncated" if len(data) < expected else "too long"
-        raise DataError(f"{path}/{name} with {len(data):,} bytes ({kind})", f"{expected:,} bytes", "copy or download it again")
+        raise DataError(
+            f"{path}/{name} with {len(data):,} bytes ({kind})", f"{expected:,} bytes", "copy or download it again"
+        )
     table = np.frombuffer(data, np.uint8).reshape(-1, RECORD)
     labels = table[:, 0].astype(np.int32)
     if labels.max() >= len(CLASSES):
         place = int(np.argmax(labels >= len(CLASSES)))
-        raise DataError(f"{path}/{name}: label {labels[place]} in record {place}", "labels from 0 to 9", "copy or download it again")
+        raise DataError(
+            f"{path}/{name}: label {labels[place]} in record {place}", "labels from 0 to 9", "copy or download it again"
+        )
     return Images(np.ascontiguousarray(table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels)
 
 
@@ -181,8 +191,12 @@ def _draw(patterns: npt.NDArray[np.float32], count: int, random: np.random.Gener
         size = min(1000, count - begin)
         labels = random.integers(0, len(CLASSES), size)
         shifts = random.integers(-4, 5, size=(size, 2))
-        images = np.stack([np.roll(patterns[label], shift, (0, 1)) for label, shift in zip(labels, shifts, strict=True)])
+        images = np.stack(
+            [np.roll(patterns[label], shift, (0, 1)) for label, shift in zip(labels, shifts, strict=True)]
+        )
         noisy = 128 + 40 * images + 60 * random.standard_normal(images.shape, dtype=np.float32)
         table[begin : begin + size, 0] = labels
-        table[begin : begin + size, 1:] = np.clip(noisy, 0, 255).astype(np.uint8).transpose(0, 3, 1, 2).reshape(size, -1)
+        table[begin : begin + size, 1:] = (
+            np.clip(noisy, 0, 255).astype(np.uint8).transpose(0, 3, 1, 2).reshape(size, -1)
+        )
     return table

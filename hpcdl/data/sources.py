@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,24 +33,28 @@ SOURCES = {
 }
 
 
-def locate(source: str, places: list[tuple[str, str | None]]) -> Path:
-    """The first place that holds a data set; a place that was named and does not hold it is an error.
+Place = tuple[str, str | None]
+"""What the user calls a place, and its path if there is one."""
+
+
+def locate(source: str, named: Sequence[Place], search: Sequence[Place]) -> Path:
+    """The first place that holds a data set.
 
     Args:
         source: a key of SOURCES.
-        places: (what the user calls it, path or None), the most specific first.
+        named: places that a user chose for this set; one that does not hold it is an error.
+        search: folders that may hold any sets.
 
     Raises:
-        DataError: a named place does not hold the set, or no place was named.
+        DataError: a named place does not hold the set, or no place does.
     """
     entry = SOURCES[source]
     mend = f"put {entry.layout} there, or make a stand-in with `hpcdl data synth {source} --out data`"
-    for label, path in places:
-        if path is None:
-            continue
-        found = entry.find(Path(path).expanduser())
-        if found is None:
-            raise DataError(f"no {source} in {label} ({path})", entry.layout, mend)
-        return found
-    looked = ", ".join(label for label, _ in places)
-    raise DataError(f"no {source} data ({looked} not set, no ./data)", entry.layout, mend)
+    for label, path in (*named, *search):
+        found = None if path is None else entry.find(Path(path).expanduser())
+        if found is not None:
+            return found
+        if path is not None and (label, path) in named:
+            raise DataError(f"no {source} in {label} {path}", entry.layout, mend)
+    looked = ", ".join(f"{label} {path or 'not set'}" for label, path in (*named, *search))
+    raise DataError(f"no {source} data (looked at {looked})", entry.layout, mend)

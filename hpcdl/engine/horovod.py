@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpcdl.engine.base import reducible
+from hpcdl.engine.fuse import sum_fused
 
 
 class HorovodEngine:
@@ -25,9 +26,9 @@ class HorovodEngine:
         self.size: int = hvd.size()
 
     def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        wide = [tf.cast(tensor, tf.as_dtype(reducible(np.dtype(tensor.dtype.as_numpy_dtype)))) for tensor in tensors]
-        sums = hvd.grouped_allreduce(wide, op=hvd.Sum)
-        return [tf.cast(total, tensor.dtype) for total, tensor in zip(sums, tensors, strict=True)]
+        # One buffer of our own beats Horovod's fusion of one operation a tensor: fewer wake-ups of
+        # its thread on a core that computes.
+        return sum_fused(tensors, lambda flat: hvd.allreduce(flat, op=hvd.Sum))
 
     def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         wide = np.asarray(array, dtype=reducible(array.dtype))

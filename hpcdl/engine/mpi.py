@@ -11,6 +11,7 @@ import tensorflow as tf
 from mpi4py import MPI
 
 from hpcdl.engine.base import reducible
+from hpcdl.engine.fuse import sum_fused
 
 
 class MpiEngine:
@@ -24,21 +25,8 @@ class MpiEngine:
         self.size: int = self._comm.Get_size()
 
     def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        sums: list[tf.Tensor] = list(tensors)
-        by_dtype: dict[tf.DType, list[int]] = {}
-        for place, tensor in enumerate(tensors):
-            by_dtype.setdefault(tensor.dtype, []).append(place)
-        for dtype, places in by_dtype.items():
-            fused = tf.concat([tf.reshape(tensors[place], [-1]) for place in places], axis=0)
-            wide = tf.as_dtype(reducible(np.dtype(dtype.as_numpy_dtype)))
-            # Stateful: TensorFlow keeps the order, so that two buffers of one rank never cross.
-            total = tf.numpy_function(self._allreduce, [tf.cast(fused, wide)], wide, stateful=True)
-            total = tf.cast(tf.ensure_shape(total, fused.shape), dtype)
-            sizes = [tf.size(tensors[place]) for place in places]
-            for place, part in zip(places, tf.split(total, sizes, num=len(places)), strict=True):
-                sums[place] = tf.reshape(part, tf.shape(tensors[place]))
-                sums[place].set_shape(tensors[place].shape)
-        return sums
+        # Stateful: TensorFlow keeps the order, so that two buffers of one rank never cross.
+        return sum_fused(tensors, lambda flat: tf.numpy_function(self._allreduce, [flat], flat.dtype, stateful=True))
 
     def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self._allreduce(np.asarray(array, dtype=reducible(array.dtype))).astype(array.dtype)

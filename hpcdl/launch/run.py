@@ -20,7 +20,12 @@ LOG_LINES = 8
 
 
 def run_recipe(
-    plan: Plan, config: RunConfig, folder: Path, machine: Machine, environ: Mapping[str, str], watch: Callable[[], None] | None = None
+    plan: Plan,
+    config: RunConfig,
+    folder: Path,
+    machine: Machine,
+    environ: Mapping[str, str],
+    watch: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Starts the ranks of a plan in a prepared folder and waits.
 
@@ -52,7 +57,13 @@ def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
     """What was started, where and when."""
     tuning = {**asdict(plan.tuning), "env": dict(plan.tuning.env)}
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"argv": list(plan.argv), "ranks": plan.ranks, "started": started, "tuning": tuning, "topology": asdict(machine.topology)}
+    return {
+        "argv": list(plan.argv),
+        "ranks": plan.ranks,
+        "started": started,
+        "tuning": tuning,
+        "topology": asdict(machine.topology),
+    }
 
 
 def failure_record(error: BaseException, rank: int, trace: str) -> dict[str, Any]:
@@ -75,4 +86,8 @@ def _failure(folder: Path, code: int) -> HpcdlError:
     how = f"signal {-code}" if code < 0 else f"code {code}"
     tail = (folder / "mpirun.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_LINES:]
     said = "".join(f"\n          {line}" for line in tail)
-    return LaunchError(f"the ranks ended with {how} and no word from any of them{said}", "every rank to reach the end", f"see {folder}/ranks/*.log")
+    return LaunchError(
+        f"the ranks ended with {how} and no word from any of them{said}",
+        "every rank to reach the end",
+        f"see {folder}/ranks/*.log",
+    )

@@ -14,7 +14,9 @@ from hpcdl.errors import LaunchError
 POLL_SECONDS = 0.2
 
 
-def run(argv: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, watch: Callable[[], None] | None = None) -> int:
+def run(
+    argv: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, watch: Callable[[], None] | None = None
+) -> int:
     """Starts a launcher, waits, and answers its exit code.
 
     SIGTERM and SIGINT are passed on to the launcher, which ends its ranks.
@@ -30,7 +32,9 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, log: Path | None = N
     """
     output = log.open("wb") if log else None
     try:
-        process = subprocess.Popen(argv, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT)
+        process = subprocess.Popen(
+            argv, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT
+        )
     except OSError as error:
         raise LaunchError(f"{argv[0]}: {error.strerror}", "a program that can be started", "check the path") from None
     finally:
@@ -64,7 +68,9 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, log: Path | None = N
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without what an outer launcher told its own ranks: these are a new world."""
     foreign = ("OMPI_", "PMIX_", "PRTE_", "HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL", "HOROVOD_CROSS")
-    return {name: value for name, value in environ.items() if not name.startswith(foreign) or name.startswith("OMPI_MCA_")}
+    return {
+        name: value for name, value in environ.items() if not name.startswith(foreign) or name.startswith("OMPI_MCA_")
+    }
 
 
 def is_root() -> bool:

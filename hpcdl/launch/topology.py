@@ -33,7 +33,11 @@ class Topology:
 
 def read_topology() -> Topology:
     """Reads this node."""
-    cpus = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else tuple(range(os.cpu_count() or 1))
+    cpus = (
+        tuple(sorted(os.sched_getaffinity(0)))
+        if hasattr(os, "sched_getaffinity")
+        else tuple(range(os.cpu_count() or 1))
+    )
     return Topology(
         host=gethostname(),
         cpus=cpus,

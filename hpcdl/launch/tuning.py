@@ -26,7 +26,14 @@ class Tuning:
     oversubscribed: bool
 
 
-def tune(topology: Topology, ranks: int, *, threads: int | None = None, binding: str | None = None, env: Mapping[str, str] | None = None) -> Tuning:
+def tune(
+    topology: Topology,
+    ranks: int,
+    *,
+    threads: int | None = None,
+    binding: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Tuning:
     """Chooses threads, binding and progress settings; what is given wins.
 
     Open MPI's and Horovod's threads poll on the cores that compute. Yielding when idle and one

@@ -18,7 +18,10 @@ def cifar10_cnn(shape: tuple[int, int, int], classes: int) -> keras.Model:
     blocks = [
         layer
         for filters in (32, 64, 64)
-        for layer in (layers.Conv2D(filters, 3, padding="same", activation="relu"), layers.MaxPooling2D(2, padding="same"))
+        for layer in (
+            layers.Conv2D(filters, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(2, padding="same"),
+        )
     ]
     return keras.Sequential(
         [

@@ -63,7 +63,9 @@ def allreduce(array: npt.ArrayLike, op: str = "mean") -> npt.NDArray[Any]:
         ConfigError: another op.
     """
     if op not in ("mean", "sum"):
-        raise ConfigError(f"op={op!r}", "'mean' or 'sum'", "allreduce the array and its square for a variance, for example")
+        raise ConfigError(
+            f"op={op!r}", "'mean' or 'sum'", "allreduce the array and its square for a variance, for example"
+        )
     engine = current().engine
     total = engine.sum_array(np.asarray(array))
     return total if op == "sum" else np.asarray(total / engine.size)

@@ -31,10 +31,14 @@ def distribute(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimi
     session = current()
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise ConfigError(
-            f"{type(optimizer).__module__}.{type(optimizer).__name__}", "a Keras 3 optimizer", "pass keras.optimizers.SGD(…), for example"
+            f"{type(optimizer).__module__}.{type(optimizer).__name__}",
+            "a Keras 3 optimizer",
+            "pass keras.optimizers.SGD(…), for example",
         )
     if is_distributed(optimizer):
-        raise ConfigError("an optimizer that is distributed already", "one call a optimizer", "remove the second hpcdl.distribute")
+        raise ConfigError(
+            "an optimizer that is distributed already", "one call a optimizer", "remove the second hpcdl.distribute"
+        )
     plain = optimizer.apply
 
     # Keras's LossScaleOptimizer passes the second argument by this name.

@@ -59,7 +59,13 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
     finally:
         times.close()
     world = session.world
-    summary = {"recipe": config.name, "world_size": world.size, "nodes": world.nodes, "engine": session.engine.name, **result}
+    summary = {
+        "recipe": config.name,
+        "world_size": world.size,
+        "nodes": world.nodes,
+        "engine": session.engine.name,
+        **result,
+    }
     if leader:
         save_model(trainer.model, out / "model.keras")
         write_json(out / "summary.json", summary)
@@ -70,7 +76,13 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
 
 def environment(session: Session, origin: str, placement: list[dict[str, Any]]) -> dict[str, Any]:
     """Versions, data and where each rank ran."""
-    return {"os": platform.platform(), "versions": versions(), "engine": session.engine.name, "data": origin, "ranks": placement}
+    return {
+        "os": platform.platform(),
+        "versions": versions(),
+        "engine": session.engine.name,
+        "data": origin,
+        "ranks": placement,
+    }
 
 
 def versions() -> dict[str, str]:

@@ -23,7 +23,9 @@ class Replica:
         micro_batch: images a forward pass.
     """
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, engine: Engine, micro_batch: int) -> None:
+    def __init__(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, engine: Engine, micro_batch: int
+    ) -> None:
         self.model, self.optimizer, self._engine = model, optimizer, engine
         self._loss = keras.losses.SparseCategoricalCrossentropy(reduction="sum")
         self._micro_batch = micro_batch
@@ -31,8 +33,9 @@ class Replica:
         # A network without state looks at one image at a time: cutting its batch changes nothing
         # but the order of sums, so a rank takes all its micro-batches in one pass.
         self._one_pass = not model.non_trainable_variables
-        self.step = tf.function(self._step, reduce_retracing=False)
-        self.evaluate = tf.function(self._evaluate, reduce_retracing=True)
+        self.step = tf.function(self._step, autograph=False)
+        self.evaluate = tf.function(self._evaluate, autograph=False, reduce_retracing=True)
+        self._gradients = tf.function(self._own_gradients, autograph=False)  # traced once for all micro-batches
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One update. Returns [loss, hits, images] summed over ranks, and the seconds of exposed communication."""
@@ -43,7 +46,9 @@ class Replica:
             *totals, sums = self._engine.sum_tensors([*gradients, sums])
         with tf.control_dependencies([*totals, sums]):
             seconds = tf.timestamp() - begin
-        self.optimizer.apply([total / tf.cast(sums[2], total.dtype) for total in totals], self.model.trainable_variables)
+        self.optimizer.apply(
+            [total / tf.cast(sums[2], total.dtype) for total in totals], self.model.trainable_variables
+        )
         return sums, seconds
 
     def _micro_batches(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
@@ -58,7 +63,7 @@ class Replica:
             sums += own
         return gradients, sums
 
-    def _gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
+    def _own_gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
         variables = [variable.value for variable in self.model.trainable_variables]
         count = tf.cast(tf.shape(images)[0], tf.float32)
         with tf.GradientTape() as tape:
@@ -66,7 +71,9 @@ class Replica:
             loss = self._loss(labels, predictions)
             # regularisation is a term of the mean, so it counts once an image
             total = loss + count * tf.add_n(self.model.losses) if self.model.losses else loss
-        return tape.gradient(total, variables, unconnected_gradients="zero"), tf.stack([loss, _hits(labels, predictions), count])
+        return tape.gradient(total, variables, unconnected_gradients="zero"), tf.stack(
+            [loss, _hits(labels, predictions), count]
+        )
 
     def _evaluate(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """[loss, hits, images] of this rank's images."""

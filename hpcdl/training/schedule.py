@@ -7,7 +7,9 @@ import math
 from hpcdl.config.schema import ScheduleConfig
 
 
-def learning_rate(schedule: ScheduleConfig, base: float, global_batch: int, update: int, epoch_updates: int, updates: int) -> float:
+def learning_rate(
+    schedule: ScheduleConfig, base: float, global_batch: int, update: int, epoch_updates: int, updates: int
+) -> float:
     """The rate of an update.
 
     Warm-up grows linearly from base to the scaled peak (Goyal et al. 2017, section 2.2); cosine

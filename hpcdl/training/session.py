@@ -41,12 +41,14 @@ def join(environ: Mapping[str, str], engine: str = "auto") -> Session:
         joined = create(engine, claimed.size)
         if (joined.rank, joined.size) != (claimed.rank, claimed.size):
             raise WorldError(
-                f"rank {joined.rank} of {joined.size} from {joined.name}, rank {claimed.rank} of {claimed.size} from {claimed.launcher}",
+                f"rank {joined.rank} of {joined.size} from {joined.name}, "
+                f"rank {claimed.rank} of {claimed.size} from {claimed.launcher}",
                 "both to agree",
                 "start with `hpcdl run`, whose mpirun fits the MPI library in use",
             )
+        # Before the first collective: one of Horovod's starts TensorFlow's runtime on every visible GPU.
+        pin_gpu(claimed)
         world = place(claimed, joined.gather_objects(gethostname()))
-        pin_gpu(world)
         _session = Session(world, joined)
         if world.size > 1:
             sys.excepthook = _abort_all
@@ -60,7 +62,9 @@ def current() -> Session:
         WorldError: `init` was not called.
     """
     if _session is None:
-        raise WorldError("no call of hpcdl.init()", "it to come first", "call hpcdl.init() before anything else of hpcdl")
+        raise WorldError(
+            "no call of hpcdl.init()", "it to come first", "call hpcdl.init() before anything else of hpcdl"
+        )
     return _session
 
 

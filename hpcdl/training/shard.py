@@ -78,7 +78,9 @@ def _samples(data: Any) -> tuple[tf.data.Dataset, Any]:
             raise ConfigError(f"a dataset of {data.element_spec}", "a dataset of (x, y)", "map it to pairs first")
         return data, None
     if not isinstance(data, tuple) or len(data) != 2:
-        raise ConfigError(type(data).__name__, "(x, y) arrays or an unbatched tf.data.Dataset", "pass hpcdl.shard((x, y), …)")
+        raise ConfigError(
+            type(data).__name__, "(x, y) arrays or an unbatched tf.data.Dataset", "pass hpcdl.shard((x, y), …)"
+        )
     arrays = tf.nest.map_structure(tf.convert_to_tensor, data)
     lengths = {int(array.shape[0]) for array in tf.nest.flatten(arrays)}
     if len(lengths) != 1 or lengths == {0}:

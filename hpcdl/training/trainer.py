@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -60,7 +59,9 @@ class Trainer:
     def train(self) -> dict[str, Any]:
         """Trains, and answers the summary: the last epoch's metrics, images/s over all training steps."""
         epoch_updates = len(self._shares)
-        self._emit({"event": "start", "updates": self.updates, "epoch_updates": epoch_updates, "origin": self._data.origin})
+        self._emit(
+            {"event": "start", "updates": self.updates, "epoch_updates": epoch_updates, "origin": self._data.origin}
+        )
         began, whole, logs = perf_counter(), Meter(), dict[str, float]()
         for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
             parts = self._shares[: self.updates - first]
@@ -94,7 +95,9 @@ class Trainer:
             sums, communication = sums.numpy(), float(communication)
             if not np.isfinite(sums[0]):  # summed over ranks, so every rank stops here
                 raise DivergenceError(
-                    f"loss {sums[0]} at update {update + 1}", "a finite loss", "lower optimizer.learning_rate, or lengthen schedule.warmup_epochs"
+                    f"loss {sums[0]} at update {update + 1}",
+                    "a finite loss",
+                    "lower optimizer.learning_rate, or lengthen schedule.warmup_epochs",
                 )
             end = perf_counter()
             self._times.add(update, int(sums[2]), end - start, ready - start, communication)
@@ -108,7 +111,9 @@ class Trainer:
 
     def _set_rate(self, update: int) -> None:
         config, optimizer = self._config, self._replica.optimizer
-        rate = learning_rate(config.schedule, self._base_rate, config.train.global_batch, update, len(self._shares), self.updates)
+        rate = learning_rate(
+            config.schedule, self._base_rate, config.train.global_batch, update, len(self._shares), self.updates
+        )
         if rate != self._rate:
             optimizer.learning_rate = self._rate = rate
 

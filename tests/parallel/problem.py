@@ -1,0 +1,29 @@
+"""A small regression that ranks and tests solve alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+SAMPLES, BATCH, EPOCHS = 50, 16, 3
+Array = np.ndarray[Any, Any]
+
+
+def samples() -> tuple[Array, Array]:
+    """x (50, 6) and y (50, 1)."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((SAMPLES, 6)).astype(np.float32)
+    return x, (x @ random.standard_normal((6, 1))).astype(np.float32)
+
+
+def network(seed: int) -> keras.Model:
+    """A small network that starts from `seed`."""
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(1)])
+
+
+def optimizer() -> keras.optimizers.Optimizer:
+    """With clipping, which must see averaged gradients."""
+    return keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=0.5)

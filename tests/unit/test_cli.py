@@ -1,0 +1,138 @@
+"""The command line as a user meets it: help, lists, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hpcdl.cli.app import app
+from hpcdl.errors import HpcdlError
+
+COMMANDS = [
+    ["run"],
+    ["train"],
+    ["bench", "scaling"],
+    ["report"],
+    ["recipes", "list"],
+    ["recipes", "show"],
+    ["recipes", "copy"],
+    ["models", "list"],
+    ["data", "list"],
+    ["data", "synth"],
+]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Calls a command in this process, in an empty folder; answers its output or raises its error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HPCDL_DATA", raising=False)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        if isinstance(result.exception, HpcdlError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str], call: Callable[..., str]) -> None:
+    text = call(*command, "--help")
+    assert "Usage:" in text
+    assert f"hpcdl {' '.join(command)}" in text.split("xample", 1)[1]
+
+
+def test_lists_speak_json(call: Callable[..., str]) -> None:
+    assert {row["name"] for row in json.loads(call("recipes", "list", "--json"))} == {"cifar10-cnn", "cifar10-resnet20"}
+    models = {row["name"]: row["parameters"] for row in json.loads(call("models", "list", "--json"))}
+    assert models["cifar10-cnn"] == 122_570
+    assert [row["found"] for row in json.loads(call("data", "list", "--json"))] == [None]
+
+
+def test_a_recipe_can_be_copied_once(call: Callable[..., str], tmp_path: Path) -> None:
+    assert "hpcdl run" in call("recipes", "copy", "cifar10-cnn", "my.yaml")
+    assert (tmp_path / "my.yaml").read_text(encoding="utf-8") == call("recipes", "show", "cifar10-cnn")
+    with pytest.raises(HpcdlError, match="exists"):
+        call("recipes", "copy", "cifar10-cnn", "my.yaml")
+    with pytest.raises(HpcdlError, match="No such file"):
+        call("recipes", "copy", "cifar10-cnn", "nowhere/my.yaml")
+
+
+def test_a_stand_in_is_written_and_found(call: Callable[..., str]) -> None:
+    assert "synthetic" in call("data", "synth", "cifar10", "--out", "data", "--train", "50", "--test", "10")
+    assert json.loads(call("data", "list", "--json"))[0]["found"] == "data/cifar-10-batches-bin"
+    with pytest.raises(HpcdlError, match="multiple of 5"):
+        call("data", "synth", "cifar10", "--out", "other", "--train", "7")
+
+
+def test_a_dry_run_prints_the_line_and_leaves_nothing(
+    call: Callable[..., str], small_cifar: Path, tmp_path: Path
+) -> None:
+    line = call(
+        "run", "cifar10-cnn", "-n", "2", "--oversubscribe", "--data", str(small_cifar), "--dry-run", "--out", "a b"
+    )
+    assert "mpirun" in line and " -np 2 " in line and "--bind-to none" in line and f"'{tmp_path}/a b'" in line
+    lines = call(
+        "bench", "scaling", "--ranks", "1,2", "--oversubscribe", "--data", str(small_cifar), "--dry-run"
+    ).splitlines()
+    assert len(lines) == 2 and lines[0].startswith("env ") and " -np 2 " in lines[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "received", "exit_code"),
+    [
+        (["run", "cifar10-cnn", "-n", "0"], "-n 0", 2),
+        (["run", "cifar10-cnn", "-n", "4096"], "-n 4096", 2),
+        (["run", "cifar10-cnn", "--engine", "nccl"], "--engine nccl", 2),
+        (["run", "cifar10-cnn", "--data", "nowhere"], "--data nowhere", 2),
+        (["run", "cifar10-cnn"], "no cifar10 data", 2),
+        (["run", "cifar10-cnn", "model.name=resnet21"], "resnet21", 2),
+        (["run", "nothing.py"], "no script nothing.py", 2),
+        (["run", "cifar10-cnn", "train.epochs"], "train.epochs", 2),
+        (["run", "cifar100"], "recipe 'cifar100'", 2),
+        (["bench", "scaling", "--ranks", "1,x"], "--ranks 1,x", 2),
+        (["bench", "scaling", "--mode", "medium"], "--mode medium", 2),
+        (["data", "synth", "imagenet"], "imagenet", 2),
+        (["report", "nowhere"], "nowhere", 2),
+        (["recipes", "show", "x"], "recipe 'x'", 2),
+        (["recipes", "copy", "x"], "recipe 'x'", 2),
+    ],
+)
+def test_bad_input_is_refused_and_changes_nothing(
+    arguments: list[str], received: str, exit_code: int, call: Callable[..., str], tmp_path: Path
+) -> None:
+    with pytest.raises(HpcdlError) as caught:
+        call(*arguments)
+    assert received in caught.value.received
+    assert caught.value.expected and caught.value.fix
+    assert caught.value.exit_code == exit_code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_is_three_lines_on_stderr_and_a_traceback_with_debug(
+    hpcdl: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = hpcdl("run", "cifar10-cnn", "-n", "0")
+    assert done.returncode == 2 and done.stdout == ""
+    assert [line.split(":")[0].strip() for line in done.stderr.splitlines()] == ["hpcdl", "received", "expected", "fix"]
+    assert "Traceback" in hpcdl("--debug", "run", "cifar10-cnn", "-n", "0").stderr
+
+
+def test_importing_hpcdl_and_its_command_line_starts_no_tensorflow() -> None:
+    code = (
+        "import sys, hpcdl, hpcdl.cli.app, hpcdl.cli.run; "
+        "print([name for name in ('tensorflow', 'keras', 'mpi4py', 'horovod', 'numpy', 'pydantic') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

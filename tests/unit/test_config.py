@@ -1,0 +1,100 @@
+"""Recipes: defaults, overrides, and messages that name the key and the mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcdl.config.checks import check_ranks
+from hpcdl.config.load import dump, load, recipe_names
+from hpcdl.errors import ConfigError
+
+
+def test_every_shipped_recipe_loads_under_its_own_name() -> None:
+    assert recipe_names() == ["cifar10-cnn", "cifar10-resnet20"]
+    for name in recipe_names():
+        config = load(name)
+        assert config.name == name
+        assert config.about.source and config.about.expected and config.about.summary
+
+
+def test_a_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
+    config = load("cifar10-resnet20", ["train.epochs=3", "launch.env.A=1", "data.path=a b"])
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config), encoding="utf-8")
+    assert load(str(path)) == config
+    assert config.launch.env == {"A": "1"}
+
+
+def test_overrides_take_yaml_values() -> None:
+    config = load("cifar10-resnet20", ["data.augment=[flip]", "train.steps=null", "optimizer.learning_rate=1e-3"])
+    assert config.data.augment == ["flip"]
+    assert config.train.steps is None
+    assert config.optimizer.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("override", "received", "expected", "fix"),
+    [
+        ("train.epoch=1", "unknown key train.epoch", "epochs", "train.epochs"),
+        ("trian.epochs=1", "unknown key trian", "train", "did you mean train?"),
+        ("train.epochs=x", "train.epochs='x'", "integer", "train.epochs="),
+        ("train.epochs=0", "train.epochs=0", "greater than or equal to 1", "train.epochs="),
+        ("optimizer.name=sdg", "optimizer.name='sdg'", "'sgd'", "optimizer.name="),
+        ("optimizer.momentum=0.9", "optimizer", "adam takes", "optimizer."),
+        ("optimizer.learning_rate=.nan", "nan", "finite", "optimizer.learning_rate="),
+        ("train.micro_batch=5", "train", "divides global_batch 32", "train."),
+        ("launch.threads=0", "launch.threads=0", "or 'auto'", "launch.threads="),
+        ("data.augment=[cutout]", "data.augment.0='cutout'", "'pad-crop' or 'flip'", "data.augment"),
+        ("train.epochs.x=1", "train.epochs.x=1", "'epochs' to hold further keys", "epochs"),
+        ("train.epochs", "'train.epochs'", "section.key=value", "="),
+        ("=1", "'=1'", "section.key=value", "="),
+        ("train..epochs=1", "train..epochs", "section.key=value", "="),
+        ("train.epochs=[", "train.epochs=[", "value in YAML", "quote"),
+    ],
+)
+def test_a_bad_override_is_told_in_three_lines(override: str, received: str, expected: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("cifar10-cnn", [override])
+    assert received in caught.value.received
+    assert expected in caught.value.expected
+    assert fix in caught.value.fix
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "received"),
+    [
+        ("name: x\nname: y\n", "appears twice"),
+        ("- a\n", "list"),
+        ("name: [\n", "line"),
+        ("name: x\ndata: {source: cifar10}\n", "no model"),
+        ("name: x\ndata: {source: cifar10}\nmodel: {}\n", "no model.name"),
+        ("1: x\n", "not text"),
+        ("", "NoneType"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, text: str, received: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    assert received in caught.value.received
+
+
+def test_a_recipe_that_does_not_exist_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="cifar10-cn") as caught:
+        load("cifar10-cn")
+    assert "cifar10-cnn" in caught.value.fix
+    with pytest.raises(ConfigError, match=r"no file nowhere\.yaml"):
+        load("nowhere.yaml")
+
+
+def test_more_ranks_than_micro_batches_are_refused_with_a_batch_that_fits() -> None:
+    config = load("cifar10-resnet20")
+    check_ranks(config, 2)
+    with pytest.raises(ConfigError) as caught:
+        check_ranks(config, 4)
+    assert "train.micro_batch=64" in caught.value.fix
+    check_ranks(load("cifar10-resnet20", ["train.micro_batch=64"]), 4)
