@@ -47,7 +47,7 @@ class MpiEngine:
         self._comm.Abort(1)
 
     def _allreduce(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        contiguous = np.ascontiguousarray(array)
-        total = np.empty_like(contiguous)
-        self._comm.Allreduce(contiguous, total, op=MPI.SUM)
+        own = np.asarray(array, order="C")
+        total = np.empty_like(own)
+        self._comm.Allreduce(own, total, op=MPI.SUM)
         return total

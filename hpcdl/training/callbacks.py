@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from hpcdl.engine.base import Engine
 from hpcdl.errors import ConfigError
 from hpcdl.training.distribute import broadcast_variables, is_distributed, lift_over_loss_scaling, mean_statistics
 from hpcdl.training.session import current
@@ -17,8 +20,9 @@ Logs = dict[str, Any]
 def callbacks() -> list[keras.callbacks.Callback]:
     """The callbacks that a distributed `fit` needs; put them before your own.
 
-    They give every rank rank 0's start, and put the metrics over all ranks into `logs`, so that
-    early stopping, learning-rate decisions and logs are the same on every rank.
+    They give every rank rank 0's start, and make epoch logs and what `evaluate` returns those of
+    all ranks' samples, so that early stopping, learning-rate decisions and logs are the same on
+    every rank.
 
     Raises:
         WorldError: `hpcdl.init` was not called.
@@ -28,18 +32,24 @@ def callbacks() -> list[keras.callbacks.Callback]:
 
 
 class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Checks the model, broadcasts the start, and sums metric states over the ranks."""
+    """Checks the model, broadcasts the start, and sums metric states over the ranks.
+
+    Keras computes an epoch's logs, and what `evaluate` returns, with `model.get_metrics_result`
+    before any callback sees them; inside `fit` and `evaluate` that method of this model answers
+    for all ranks. Elsewhere it is the model's own: a rank may evaluate alone.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._session = current()
-        self._training_logs: Logs | None = None
+        self._depth = 0  # evaluate runs inside fit
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        optimizer = model.optimizer
-        lift_over_loss_scaling(optimizer)
-        if not is_distributed(optimizer):
+        if model.optimizer is None:  # compiled to evaluate only
+            return
+        lift_over_loss_scaling(model.optimizer)
+        if not is_distributed(model.optimizer):
             raise ConfigError(
                 "a model compiled with an optimizer that trains on its own",
                 "an optimizer from hpcdl.distribute",
@@ -49,39 +59,51 @@ class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
         model.jit_compile = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        broadcast_variables(self._session.engine, variables)
+        broadcast_variables(self._session.engine, [*self.model.variables, *self.model.optimizer.variables])
         self._session.replicas_alike = True
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._training_logs = None
+        self._enter()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        # Keras resets the metrics next; inside fit they still hold the epoch's training.
         mean_statistics(self._session.engine, self.model)
-        self._training_logs = self._logs_over_ranks()
-
-    def on_test_end(self, logs: Logs | None = None) -> None:
-        if logs is not None:
-            logs.update(self._logs_over_ranks())
+        self._enter()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if self._training_logs is None:
-            mean_statistics(self._session.engine, self.model)
-            self._training_logs = self._logs_over_ranks()
-        if logs is not None:
-            logs.update(self._training_logs)
+        mean_statistics(self._session.engine, self.model)
 
-    def _logs_over_ranks(self) -> Logs:
-        """The metrics of all ranks' samples: states are sums, and sums add."""
-        engine = self._session.engine
-        metrics = self.model.metrics
-        # Before the first batch there is nothing to sum, and a compiled metric is not built.
-        states = [variable for metric in metrics for variable in metric.variables]
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self._leave()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._leave()
+
+    def _enter(self) -> None:
+        self._depth += 1
+        if self._depth == 1 and self._session.world.size > 1:
+            self.model.get_metrics_result = over_ranks(self._session.engine, self.model)
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._session.world.size > 1:
+            del self.model.get_metrics_result
+
+
+def over_ranks(engine: Engine, model: keras.Model) -> Callable[[], Logs]:
+    """The model's get_metrics_result, over the samples of all ranks.
+
+    A metric's state holds sums (total and count, confusion counts), and sums add.
+    """
+    plain = model.get_metrics_result
+
+    def get_metrics_result() -> Logs:
+        if not tf.executing_eagerly():  # inside a compiled step; Keras asks again at the end of the epoch
+            return dict(plain())
+        states = [variable for metric in model.metrics for variable in metric.variables]
         own = [variable.numpy() for variable in states]
         for variable, value in zip(states, own, strict=True):
             variable.assign(engine.sum_array(np.asarray(value)))
-        merged = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        merged = {name: float(value) for name, value in plain().items()}
         for variable, value in zip(states, own, strict=True):
             variable.assign(value)
         return merged
+
+    return get_metrics_result

@@ -78,7 +78,8 @@ class Trainer:
         mean_statistics(self._session.engine, self.model)
         size = TEST_BATCH * self._session.world.size
         sums = np.zeros(3)
-        for images, labels in self._test.plain(self._share(len(self._data.test), size, TEST_BATCH)):
+        parts = [part for part in self._share(len(self._data.test), size, TEST_BATCH) if part.stop > part.start]
+        for images, labels in self._test.plain(parts):
             sums += self._replica.evaluate(images, labels).numpy()
         loss, hits, count = self._session.engine.sum_array(sums).tolist()
         return {"loss": loss / count, "accuracy": hits / count}

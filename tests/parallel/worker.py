@@ -149,12 +149,12 @@ def main() -> None:
     world = hpcdl.init()
     work = {
         "collectives": lambda: collectives(world),
-        "fit": lambda: fit(world, SAMPLES),
+        "fit": lambda: fit(world, problem.SAMPLES),
         "fit even": lambda: fit(world, 48),
         "fit apart": lambda: fit_apart(world),
         "early stop": lambda: early_stop(world),
         "seen": lambda: seen(world),
-        "cnn": lambda: train(world, "model.name=cifar10-cnn", "optimizer.learning_rate=0.05"),
+        "cnn": lambda: train(world, "model.name=cifar10-cnn", "optimizer.learning_rate=0.005"),
         "resnet": lambda: train(world, "train.steps=3", "optimizer.learning_rate=0.02"),
     }
     found = {f"{name}: {key}": value for name, do in work.items() for key, value in do().items()}
