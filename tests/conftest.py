@@ -1,7 +1,8 @@
-"""What every test may use."""
+"""What every test may use, and what a machine must have for a test."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,7 +14,19 @@ import pytest
 from hpcdl.data import cifar10
 
 Completed = subprocess.CompletedProcess[str]
-HPCDL = [sys.executable, "-m", "hpcdl"]
+PARTS = {
+    "horovod": lambda: importlib.util.find_spec("horovod") is not None,
+    "real": lambda: "HPCDL_DATA" in os.environ,
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that needs a part which is not here is skipped, or fails where the part was promised."""
+    promised = os.environ.get("HPCDL_TESTS_HAVE", "").split(",")
+    for part in (part for mark in item.iter_markers("needs") for part in mark.args):
+        if not PARTS[part]():
+            told = f"{part!r} is not here"
+            pytest.fail(f"{told}, and HPCDL_TESTS_HAVE promised it") if part in promised else pytest.skip(told)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +44,7 @@ def hpcdl(tmp_path: Path) -> Callable[..., Completed]:
     def run(*arguments: str, timeout: float = 240, **environment: str) -> Completed:
         own = {name: value for name, value in os.environ.items() if name not in {"HPCDL_DATA", "HPCDL_DEBUG"}}
         return subprocess.run(
-            [*HPCDL, *arguments],
+            [sys.executable, "-m", "hpcdl", *arguments],
             cwd=tmp_path,
             env={**own, **environment},
             capture_output=True,

@@ -14,7 +14,7 @@ from hpcdl.config.schema import RunConfig
 from hpcdl.errors import ConfigError, RecordError
 from hpcdl.launch.plan import Machine, Plan, plan_recipe
 from hpcdl.launch.run import run_recipe
-from hpcdl.records import RankTiming, Repetition, Results, read_json, write_json
+from hpcdl.records import SCHEMA, RankTiming, Repetition, Results, read_json, write_json
 
 MODES = ("weak", "strong", "both")
 FOR_EVER = 1_000_000
@@ -175,6 +175,7 @@ def run_study(
                 found.setdefault((mode, ranks), []).append(repetition)
                 done(mode, ranks, repetition)
     results = Results(
+        schema=SCHEMA,
         results=measurements(
             [_point(study, mode, ranks, machine, found[mode, ranks], folder) for mode, ranks in found]
         ),

@@ -88,8 +88,8 @@ def scaling(
     console = Console(stderr=as_json, soft_wrap=True)
     starts, total = 0, repeats * len(planned)
     console.print(
-        f"{recipe.name}, engine {study.engine}: {', '.join(str(size) for size in sizes)} ranks, {mode}; {total} starts of {warmup} + {steps} steps\n"
-        f"records: {folder}",
+        f"{recipe.name}, engine {study.engine}, {mode}: {', '.join(str(size) for size in sizes)} ranks; "
+        f"{total} starts of {warmup} + {steps} steps\nrecords: {folder}",
         highlight=False,
     )
 
@@ -107,10 +107,7 @@ def scaling(
         return
     for point in results.results:
         rate = point.images_per_s
-        console.print(
-            f"{point.mode:6} {point.ranks:>3} ranks  {rate.median:>9,.1f} images/s [{rate.low:,.1f}, {rate.high:,.1f}]  "
-            f"speedup {point.speedup:.2f}  efficiency {point.efficiency:.0%}  communication {point.communication_share:.1%}",
-            highlight=False,
-            markup=False,
-        )
+        told = f"{rate.median:>9,.1f} images/s [{rate.low:,.1f}, {rate.high:,.1f}]  speedup {point.speedup:.2f}"
+        share = f"efficiency {point.efficiency:.0%}  communication {point.communication_share:.1%}"
+        console.print(f"{point.mode:6} {point.ranks:>3} ranks  {told}  {share}", highlight=False, markup=False)
     console.print(f"next: hpcdl report {shlex.quote(str(out or folder))}", highlight=False)

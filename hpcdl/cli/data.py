@@ -65,6 +65,4 @@ def synth(
             f"data set {source!r}", "one of: " + ", ".join(SOURCES), "`hpcdl data list` shows what there is"
         )
     folder = SOURCES[source].synthesize(out, train, test, seed)
-    typer.echo(
-        f"{folder}: synthetic stand-in for {source}, {train} training and {test} test images; these are not real photographs"
-    )
+    typer.echo(f"{folder}: synthetic stand-in for {source}, {train} training and {test} test images; no photographs")

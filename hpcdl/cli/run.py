@@ -7,12 +7,17 @@ import os
 import shlex
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpcdl.cli.options import Data, DryRun, Engine, Json, Out, Oversubscribe, Overwrite
 from hpcdl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hpcdl.config.schema import RunConfig
+    from hpcdl.launch.plan import Plan
+    from hpcdl.launch.topology import Topology
 
 
 def run(
@@ -109,25 +114,42 @@ def _recipe(
         return
     folders.prepare(folder, overwrite=overwrite)
     console = Console(stderr=as_json, soft_wrap=True)
-    tuning = plan.tuning
-    console.print(
-        f"{config.name} on {ranks} rank{'s' * (ranks > 1)} of {here.topology.host}, engine {prepare.engine_name(config.engine.name, ranks)}\n"
-        f"chosen: {tuning.threads} compute thread{'s' * (tuning.threads > 1)} a rank on {here.topology.cores} cores"
-        f"{' (oversubscribed)' * tuning.oversubscribed}, binding {tuning.binding}, ranks yield when idle "
-        "(change: launch.threads=, launch.binding=, launch.env.NAME=)\n"
-        f"records: {folder}",
-        highlight=False,
-    )
+    console.print(_announcement(config, plan, here.topology, folder), highlight=False)
     tail = Tail(folder / "events.jsonl")
     with Display(console) as display:
-        summary = run_recipe(
-            plan, config, folder, here, os.environ, lambda: [display.show(event) for event in tail.read()] and None
-        )
+
+        def watch() -> None:
+            for event in tail.read():
+                display.show(event)
+
+        summary = run_recipe(plan, config, folder, here, os.environ, watch)
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:
-        test = f", test accuracy {summary['test_accuracy']:.4f}" if "test_accuracy" in summary else ""
-        console.print(
-            f"done in {summary['seconds']:.1f} s: {summary['images_per_s']:,.0f} images/s{test}; model.keras and records in {folder}",
-            highlight=False,
-        )
+        console.print(_conclusion(summary, folder), highlight=False)
+
+
+def _announcement(config: RunConfig, plan: Plan, topology: Topology, folder: Path) -> str:
+    """What will run, what was chosen for it, and how to choose otherwise."""
+    from hpcdl.cli.prepare import engine_name
+
+    tuning, ranks = plan.tuning, plan.ranks
+    shared = ", oversubscribed" if tuning.oversubscribed else ""
+    return (
+        f"{config.name} on {count(ranks, 'rank')} of {topology.host}, engine {engine_name(config.engine.name, ranks)}\n"
+        f"chosen: {count(tuning.threads, 'compute thread')} a rank on {count(topology.cores, 'core')}{shared}; "
+        f"binding {tuning.binding}; ranks yield when idle "
+        "(change: launch.threads=, launch.binding=, launch.env.NAME=)\n"
+        f"records: {folder}"
+    )
+
+
+def _conclusion(summary: dict[str, Any], folder: Path) -> str:
+    test = f", test accuracy {summary['test_accuracy']:.4f}" if "test_accuracy" in summary else ""
+    seconds, rate = summary["seconds"], summary["images_per_s"]
+    return f"done in {seconds:.1f} s: {rate:,.0f} images/s{test}; model.keras and records in {folder}"
+
+
+def count(many: int, noun: str) -> str:
+    """ "1 rank", "2 ranks"."""
+    return f"{many} {noun}{'' if many == 1 else 's'}"

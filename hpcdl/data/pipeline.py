@@ -26,7 +26,7 @@ class Batches:
         with tf.device("/CPU:0"):
             self._pixels, self._labels = tf.constant(split.pixels), tf.constant(split.labels)
         if config.normalize == "unit":
-            self._scale, self._shift = np.float32(1 / 255), np.float32(0)
+            self._scale, self._shift = np.full(1, 1 / 255, np.float32), np.zeros(1, np.float32)
         else:
             self._scale = np.float32(1 / 255) / np.asarray(dataset.std, np.float32)
             self._shift = np.asarray(dataset.mean, np.float32) / np.asarray(dataset.std, np.float32)

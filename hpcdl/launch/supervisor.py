@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
@@ -14,12 +15,15 @@ from hpcdl.errors import LaunchError
 POLL_SECONDS = 0.2
 
 
+FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
 def run(
     argv: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, watch: Callable[[], None] | None = None
 ) -> int:
     """Starts a launcher, waits, and answers its exit code.
 
-    SIGTERM and SIGINT are passed on to the launcher, which ends its ranks.
+    A signal to this process is passed on, once, to the launcher, which ends its ranks.
 
     Args:
         argv: the command.
@@ -28,41 +32,53 @@ def run(
         watch: called a few times a second while it runs, and once after.
 
     Raises:
-        LaunchError: the command cannot be started.
+        LaunchError: the command cannot be started, or a signal ended it.
     """
-    output = log.open("wb") if log else None
-    try:
-        process = subprocess.Popen(
-            argv, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT
-        )
-    except OSError as error:
-        raise LaunchError(f"{argv[0]}: {error.strerror}", "a program that can be started", "check the path") from None
-    finally:
-        if output:
-            output.close()
+    received: list[signal.Signals] = []
+    with ExitStack() as stack:
+        output = stack.enter_context(log.open("wb")) if log else None
+        try:
+            # In a session of its own: else a terminal's Ctrl-C would reach it twice, from us and directly.
+            process = subprocess.Popen(
+                argv,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output and subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LaunchError(
+                f"{argv[0]}: {error.strerror}", "a program that can be started", "check the path"
+            ) from None
+        stack.callback(_end, process)
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number)
+        def forward(number: int, frame: FrameType | None) -> None:
+            received.append(signal.Signals(number))
+            process.send_signal(number)
 
-    # A terminal sends SIGINT to the whole foreground group, the launcher included.
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        while True:
+        for number in FORWARDED:
+            stack.callback(signal.signal, number, signal.signal(number, forward))
+        code = None
+        while code is None:
             try:
                 code = process.wait(POLL_SECONDS)
-                break
             except subprocess.TimeoutExpired:
-                if watch:
-                    watch()
-        if watch:
-            watch()
-        return code
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+                code = None
+            if watch:
+                watch()
+    if received:
+        raise LaunchError(
+            f"{received[0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
+        )
+    return code
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leaves no launcher behind, whatever happened here."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -55,8 +56,11 @@ class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
                 "an optimizer from hpcdl.distribute",
                 "model.compile(optimizer=hpcdl.distribute(optimizer), …)",
             )
-        # An allreduce has no XLA kernel, and Keras compiles the whole step on a GPU by default.
-        model.jit_compile = False
+        if model.jit_compile and self._session.world.size > 1:
+            # An allreduce has no XLA kernel, and Keras compiles the whole step on a GPU by default.
+            model.jit_compile = False
+            if self._session.world.is_leader:
+                warnings.warn("hpcdl: jit_compile is off, for XLA cannot compile the reduction", stacklevel=2)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         broadcast_variables(self._session.engine, [*self.model.variables, *self.model.optimizer.variables])

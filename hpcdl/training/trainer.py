@@ -82,6 +82,7 @@ class Trainer:
         for images, labels in self._test.plain(parts):
             sums += self._replica.evaluate(images, labels).numpy()
         loss, hits, count = self._session.engine.sum_array(sums).tolist()
+        _check_finite(loss, "the test set")
         return {"loss": loss / count, "accuracy": hits / count}
 
     def _epoch(self, epoch: int, first: int, parts: Sequence[Share], whole: Meter) -> dict[str, float]:
@@ -94,12 +95,7 @@ class Trainer:
             self._set_rate(update)
             sums, communication = self._replica.step(images, labels)
             sums, communication = sums.numpy(), float(communication)
-            if not np.isfinite(sums[0]):  # summed over ranks, so every rank stops here
-                raise DivergenceError(
-                    f"loss {sums[0]} at update {update + 1}",
-                    "a finite loss",
-                    "lower optimizer.learning_rate, or lengthen schedule.warmup_epochs",
-                )
+            _check_finite(sums[0], f"update {update + 1}")
             end = perf_counter()
             self._times.add(update, int(sums[2]), end - start, ready - start, communication)
             for each in (meter, recent, whole):
@@ -126,3 +122,13 @@ def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     """The Keras optimizer that a recipe names."""
     classes = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
     return classes[config.name](**config.options)
+
+
+def _check_finite(loss: float, where: str) -> None:
+    """Stops where training has diverged; the loss is a sum over ranks, so every rank stops here."""
+    if not np.isfinite(loss):
+        raise DivergenceError(
+            f"loss {loss} at {where}",
+            "a finite loss",
+            "lower optimizer.learning_rate, or lengthen schedule.warmup_epochs",
+        )

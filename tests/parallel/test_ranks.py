@@ -19,7 +19,13 @@ from hpcdl.data.order import augmentation, permutation
 from hpcdl.models.registry import build
 
 WORKER = Path(__file__).with_name("worker.py")
-WORLDS = [("single", 1), ("horovod", 1), ("mpi", 1), ("horovod", 2), ("mpi", 2), ("horovod", 4), ("mpi", 4)]
+HOROVOD = pytest.mark.needs("horovod")
+WORLDS = [
+    pytest.param((engine, size), id=f"{engine}-{size}", marks=HOROVOD if engine == "horovod" else ())
+    for size in (1, 2, 4)
+    for engine in ("single", "mpi", "horovod")
+    if engine != "single" or size == 1
+]
 Found = list[dict[str, Any]]
 
 
@@ -29,12 +35,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cifar10.synthesize(folder, train=250, test=60)
 
 
-@pytest.fixture(scope="module", params=WORLDS, ids=[f"{engine}-{size}" for engine, size in WORLDS])
+@pytest.fixture(scope="module", params=WORLDS)
 def ranks(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What each rank of a world found; the ranks are started once for all tests of that world."""
     engine, size = request.param
-    if engine == "horovod":
-        pytest.importorskip("horovod")
     out = tmp_path_factory.mktemp(f"{engine}{size}")
     done = subprocess.run(
         [sys.executable, "-m", "hpcdl", "run", str(WORKER), "-n", str(size), "--oversubscribe"]

@@ -56,7 +56,7 @@ def test_a_start_is_read_from_its_records(tmp_path: Path) -> None:
     (run / "launch.json").write_text(json.dumps({"started": "2026-01-01T00:00:00+00:00"}), encoding="utf-8")
     header = "step,images,step_seconds,input_seconds,communication_seconds\n"
     for rank, seconds in enumerate((0.5, 0.8)):
-        rows = [f"0,64,9,1,1\n"] + [f"{step},64,{seconds},0.1,0.2\n" for step in (1, 2, 3)]
+        rows = ["0,64,9,1,1\n"] + [f"{step},64,{seconds},0.1,0.2\n" for step in (1, 2, 3)]
         (run / "ranks" / f"{rank}.steps.csv").write_text(header + "".join(rows), encoding="ascii")
     repetition = read_repetition(run, tmp_path, index=0, warmup=1)
     assert repetition.run == "runs/weak-2-1"

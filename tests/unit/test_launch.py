@@ -176,10 +176,11 @@ def test_a_signal_reaches_the_ranks(tmp_path: Path) -> None:
             sent.append(1)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    code = supervisor.run(
-        ["sh", "-c", f"trap 'exit 9' TERM; touch {ready}; while :; do sleep 0.05; done"], os.environ, watch=watch
-    )
-    assert code == 9
+    marks = tmp_path / "marks"
+    script = f"trap 'echo term >> {marks}; exit 9' TERM; touch {ready}; while :; do sleep 0.05; done"
+    with pytest.raises(LaunchError, match="SIGTERM"):
+        supervisor.run(["sh", "-c", script], os.environ, watch=watch)
+    assert marks.read_text(encoding="utf-8") == "term\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_linear_scaling_and_warm_up_end_at_the_peak() -> None:
     assert rates[0] == pytest.approx(0.1 + 0.3 / 20)
     assert rates[19] == pytest.approx(0.4)
     assert rates[20:] == [pytest.approx(0.4)] * 80
-    steps = [after - before for before, after in zip(rates[:19], rates[1:20], strict=True)]
+    steps = [after - before for before, after in pairwise(rates[:20])]
     assert steps == [pytest.approx(0.3 / 20)] * 19
 
 
