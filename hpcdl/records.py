@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class RankTiming(Record):
     cpus: list[int]
     """The logical processors that the rank was allowed to run on."""
     step: list[float]
-    """Start of one step to the start of the next."""
+    """End of one step to the end of the next; an epoch's first step begins with the epoch."""
     input: list[float]
     """Waiting for the batch."""
     communication: list[float]
@@ -191,17 +190,3 @@ def append_event(path: Path, event: dict[str, Any]) -> None:
     """Appends one event as one line, in a single write."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(event, allow_nan=False) + "\n")
-
-
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the events of a stream in order; a line that is torn is skipped."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                yield event

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hpcdl.data import cifar10
+from hpcdl.data.cifar10_synth import synthesize
 
 Completed = subprocess.CompletedProcess[str]
 PARTS = {
@@ -29,11 +30,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(f"{told}, and HPCDL_TESTS_HAVE promised it") if part in promised else pytest.skip(told)
 
 
+def finish(command: list[str], timeout: float, **options: Any) -> Completed:
+    """Runs a command; one that hangs is ended in order, so that it takes its ranks along, and reported."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+        pytest.fail(f"hung for {timeout} s: {command}\n{out}\n{err}")
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., Completed]:
+    """`finish`, for fixtures of any scope."""
+    return finish
+
+
 @pytest.fixture(scope="session")
 def small_cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a stand-in for CIFAR-10: 250 training and 60 test images."""
     folder = tmp_path_factory.mktemp("data")
-    cifar10.synthesize(folder, train=250, test=60)
+    synthesize(folder, train=250, test=60)
     return folder
 
 
@@ -43,14 +62,6 @@ def hpcdl(tmp_path: Path) -> Callable[..., Completed]:
 
     def run(*arguments: str, timeout: float = 240, **environment: str) -> Completed:
         own = {name: value for name, value in os.environ.items() if name not in {"HPCDL_DATA", "HPCDL_DEBUG"}}
-        return subprocess.run(
-            [sys.executable, "-m", "hpcdl", *arguments],
-            cwd=tmp_path,
-            env={**own, **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        return finish([sys.executable, "-m", "hpcdl", *arguments], timeout, cwd=tmp_path, env={**own, **environment})
 
     return run

@@ -17,6 +17,7 @@ from hpcdl.launch.run import run_recipe
 from hpcdl.records import SCHEMA, RankTiming, Repetition, Results, read_json, write_json
 
 MODES = ("weak", "strong", "both")
+AGAIN = "measure again"
 FOR_EVER = 1_000_000
 """Epochs of a benchmark run, which ends by its steps."""
 
@@ -68,7 +69,8 @@ def point_config(study: Study, mode: str, ranks: int, cores: int) -> RunConfig:
     """The recipe of one point.
 
     weak: each rank keeps one micro-batch an update, so the global batch grows with the ranks.
-    strong: the global batch stays, cut into as many equal micro-batches as the ranks need.
+    strong: the global batch stays, and each rank has the same share of it, in equal micro-batches
+    of at most the recipe's size.
     Either way a rank has the threads that it has at the largest world size, so that one rank is
     one rank's share of the machine.
 
@@ -85,13 +87,15 @@ def point_config(study: Study, mode: str, ranks: int, cores: int) -> RunConfig:
                 "a global batch that every rank count divides",
                 "set train.global_batch, or choose other --ranks",
             )
-        batch, micro = train.global_batch, min(train.micro_batch, train.global_batch // ranks)
+        batch, share = train.global_batch, train.global_batch // ranks
+        micro = max(size for size in range(1, min(train.micro_batch, share) + 1) if share % size == 0)
     steps = {
         "global_batch": batch,
         "micro_batch": micro,
         "steps": study.warmup + study.steps,
         "epochs": FOR_EVER,
         "evaluate": False,
+        "save": False,
     }
     threads = study.config.launch.threads
     if threads == "auto":
@@ -155,7 +159,6 @@ def run_study(
         done: called after each start.
         oversubscribe: allow more ranks than cores.
     """
-    plans(study, folder, data, machine, oversubscribe=oversubscribe)  # refuses a bad point before the first start
     found: dict[tuple[str, int], list[Repetition]] = {}
     for repeat in range(study.repeats):
         for mode in study.modes:
@@ -171,20 +174,18 @@ def run_study(
                     environ,
                 )
                 repetition = read_repetition(place, folder, repeat, study.warmup)
-                (place / "model.keras").unlink()  # a benchmark's weights are of no use, and large
                 found.setdefault((mode, ranks), []).append(repetition)
                 done(mode, ranks, repetition)
-    results = Results(
-        schema=SCHEMA,
-        results=measurements(
-            [_point(study, mode, ranks, machine, found[mode, ranks], folder) for mode, ranks in found]
-        ),
-        environment=_environment(folder, found, machine),
-        command=list(command),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=study.config.model_dump(mode="json"),
-    )
-    write_json(folder / "results.json", results)
+        # After every round: what was measured stays when a later start fails.
+        results = Results(
+            schema=SCHEMA,
+            results=measurements([_point(study, point, machine, found[point], folder) for point in found]),
+            environment=_environment(folder, found, machine),
+            command=list(command),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            config=study.config.model_dump(mode="json"),
+        )
+        write_json(folder / "results.json", results)
     return results
 
 
@@ -194,8 +195,8 @@ def read_repetition(run: Path, folder: Path, index: int, warmup: int) -> Repetit
     Raises:
         RecordError: a rank's step times are missing or too few.
     """
-    places = read_json(run / "environment.json", fix="measure again")["ranks"]
-    launch = read_json(run / "launch.json", fix="measure again")
+    places = read_json(run / "environment.json", fix=AGAIN)["ranks"]
+    launch = read_json(run / "launch.json", fix=AGAIN)
     tables = [_steps(run / "ranks" / f"{place['rank']}.steps.csv", warmup) for place in places]
     timings = [
         RankTiming(
@@ -237,23 +238,21 @@ def _steps(path: Path, warmup: int) -> list[dict[str, str]]:
 
 
 def _point(
-    study: Study, mode: str, ranks: int, machine: Machine, repetitions: Sequence[Repetition], folder: Path
+    study: Study, point: tuple[str, int], machine: Machine, repetitions: Sequence[Repetition], folder: Path
 ) -> Point:
+    mode, ranks = point
     config = point_config(study, mode, ranks, machine.topology.cores)
-    threads = config.launch.threads
-    synthetic = "synthetic" in str(
-        read_json(folder / repetitions[0].run / "environment.json", fix="measure again")["data"]
-    )
+    run = folder / repetitions[0].run
     return Point(
         engine=study.engine,
         ranks=ranks,
         nodes=len({timing.node for timing in repetitions[0].ranks}),
         mode=mode,
         recipe=study.config.name,
-        input="synthetic" if synthetic else "real",
+        input="synthetic" if read_json(run / "environment.json", fix=AGAIN)["synthetic"] else "real",
         global_batch=config.train.global_batch,
         micro_batch=config.train.micro_batch,
-        threads=threads if isinstance(threads, int) else 1,
+        threads=read_json(run / "launch.json", fix=AGAIN)["tuning"]["threads"],
         cores=machine.topology.cores,
         repetitions=tuple(repetitions),
     )
@@ -264,8 +263,8 @@ def _environment(
 ) -> dict[str, Any]:
     largest = max(found, key=lambda point: point[1])
     run = folder / found[largest][0].run
-    environment = read_json(run / "environment.json", fix="measure again")
-    tuning = read_json(run / "launch.json", fix="measure again")["tuning"]
+    environment = read_json(run / "environment.json", fix=AGAIN)
+    tuning = read_json(run / "launch.json", fix=AGAIN)["tuning"]
     topology = machine.topology
     return {
         "host": topology.host,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from hpcdl.cli import bench, data, models, recipes, report, run, train
-from hpcdl.errors import HpcdlError
+from hpcdl.errors import ConfigError, HpcdlError
+
+# The command line's own errors; typer exports this subclass of the one that it raises.
+USAGE: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="hpcdl",
@@ -55,14 +58,34 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line; an error that a person can mend is told without a traceback."""
+    """Runs the command line; what a person can mend is told in three lines and without a traceback."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except HpcdlError as error:
-        if os.environ.get("HPCDL_DEBUG"):
-            raise
-        print(f"hpcdl: error\n{error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except USAGE as error:
+        usage = error.ctx.get_usage().removeprefix("Usage: ") if error.ctx else "hpcdl COMMAND"
+        command = error.ctx.command_path if error.ctx else "hpcdl"
+        _fail(ConfigError(error.format_message().rstrip("."), " ".join(usage.split()), f"see `{command} --help`"))
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(
+            HpcdlError(
+                f"{error.filename or 'a file'}: {error.strerror}",
+                "files and folders that can be read and written, and room for them",
+                "check path, permissions and free space",
+            )
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    else:
+        sys.exit(code or 0)
+
+
+def _fail(error: HpcdlError) -> NoReturn:
+    if os.environ.get("HPCDL_DEBUG"):
+        raise error
+    print(f"hpcdl: error\n{error}", file=sys.stderr)
+    sys.exit(error.exit_code)

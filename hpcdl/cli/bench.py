@@ -56,6 +56,7 @@ def scaling(
 
     from hpcdl.bench.scaling import MODES, Study, parse_ranks, plans, run_study
     from hpcdl.cli import prepare
+    from hpcdl.config.engines import resolve
     from hpcdl.launch import folder as folders
     from hpcdl.launch.tuning import check_slots
     from hpcdl.records import Repetition
@@ -65,10 +66,10 @@ def scaling(
     sizes = parse_ranks(ranks)
     if "=" in config:  # the recipe was left out
         config, overrides = DEFAULT, [config, *(overrides or [])]
-    recipe = prepare.recipe(config, overrides or [], engine)
+    recipe = prepare.recipe(config, overrides or [], max(sizes), engine)
     study = Study(
         config=recipe,
-        engine=prepare.engine_name(recipe.engine.name, max(sizes)),
+        engine=resolve(recipe.engine.name, max(sizes)),
         ranks=sizes,
         modes=("weak", "strong") if mode == "both" else (mode,),
         repeats=repeats,
@@ -85,7 +86,7 @@ def scaling(
             typer.echo(shlex.join(plan.argv))
         return
     folders.prepare(folder, overwrite=overwrite)
-    console = Console(stderr=as_json, soft_wrap=True)
+    console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
     starts, total = 0, repeats * len(planned)
     console.print(
         f"{recipe.name}, engine {study.engine}, {mode}: {', '.join(str(size) for size in sizes)} ranks; "
@@ -109,5 +110,5 @@ def scaling(
         rate = point.images_per_s
         told = f"{rate.median:>9,.1f} images/s [{rate.low:,.1f}, {rate.high:,.1f}]  speedup {point.speedup:.2f}"
         share = f"efficiency {point.efficiency:.0%}  communication {point.communication_share:.1%}"
-        console.print(f"{point.mode:6} {point.ranks:>3} ranks  {told}  {share}", highlight=False, markup=False)
+        console.print(f"{point.mode:6} {point.ranks:>3} ranks  {told}  {share}", highlight=False)
     console.print(f"next: hpcdl report {shlex.quote(str(out or folder))}", highlight=False)

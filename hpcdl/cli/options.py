@@ -16,9 +16,16 @@ Data = Annotated[
     typer.Option("--data", help="Folder or archive of the data; else the recipe's path, HPCDL_DATA, ./data."),
 ]
 Engine = Annotated[str, typer.Option("--engine", help="auto, horovod or mpi.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Compute threads a rank; default cores / ranks.")]
+Binding = Annotated[
+    str | None, typer.Option("--binding", help="What mpirun binds a rank to: none, core, socket, numa.")
+]
 Oversubscribe = Annotated[bool, typer.Option("--oversubscribe", help="Allow more ranks than cores.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the records of an earlier run in --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the exact line that would start the ranks, and start nothing.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the exact line that would start the ranks; make no folder and start nothing."
+    ),
 ]

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpcdl.cli.options import Data, DryRun, Engine, Json, Out, Oversubscribe, Overwrite
+from hpcdl.cli.options import Binding, Data, DryRun, Engine, Json, Out, Oversubscribe, Overwrite, Threads
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hpcdl.config.schema import RunConfig
     from hpcdl.launch.plan import Plan
     from hpcdl.launch.topology import Topology
 
@@ -35,6 +34,8 @@ def run(
     ] = None,
     ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks to start (the world size).")] = 1,
     engine: Engine = "auto",
+    threads: Threads = None,
+    binding: Binding = None,
     out: Out = None,
     data: Data = None,
     oversubscribe: Oversubscribe = False,
@@ -51,10 +52,18 @@ def run(
       hpcdl run script.py -n 2 -- --my-option 3
     """
     if target.endswith(".py"):
-        raise typer.Exit(_script(Path(target), rest or [], ranks, engine, oversubscribe=oversubscribe, dry_run=dry_run))
+        given = {"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json}
+        for option in (option for option, value in given.items() if value):
+            raise ConfigError(f"{option} with a script", f"{option} with a recipe", "pass it to the script, after --")
+        raise typer.Exit(
+            _script(
+                Path(target), rest or [], ranks, engine, threads, binding, oversubscribe=oversubscribe, dry_run=dry_run
+            )
+        )
+    settings = [f"launch.{name}={value}" for name, value in (("threads", threads), ("binding", binding)) if value]
     _recipe(
         target,
-        rest or [],
+        [*(rest or []), *settings],
         ranks,
         engine,
         out,
@@ -66,20 +75,35 @@ def run(
     )
 
 
-def _script(script: Path, arguments: list[str], ranks: int, engine: str, *, oversubscribe: bool, dry_run: bool) -> int:
-    from hpcdl.cli.prepare import check_engine, machine
+def _script(
+    script: Path,
+    arguments: list[str],
+    ranks: int,
+    engine: str,
+    threads: int | None,
+    binding: str | None,
+    *,
+    oversubscribe: bool,
+    dry_run: bool,
+) -> int:
+    from hpcdl.cli.prepare import machine
+    from hpcdl.config.engines import resolve
+    from hpcdl.config.load import launch_config
     from hpcdl.launch import supervisor
     from hpcdl.launch.plan import plan_script
 
-    check_engine(engine)
     if not script.is_file():
         raise ConfigError(f"no script {script}", "a Python file", "check the path")
-    plan = plan_script(script, arguments, ranks, engine, machine(ranks), oversubscribe=oversubscribe)
+    launch = launch_config(threads, binding)
+    here = machine(ranks)
+    plan = plan_script(script, arguments, ranks, engine, launch, here, oversubscribe=oversubscribe)
+    resolve(engine, ranks)
     if dry_run:
         typer.echo(shlex.join(plan.argv))
         return 0
+    typer.echo(_announcement(script.name, resolve(engine, ranks), plan, here.topology), err=True)
     code = supervisor.run(plan.argv, supervisor.inherited(os.environ))
-    return code if code in (0, 75) else 1
+    return code if code in (0, supervisor.STOPPED) else 1
 
 
 def _recipe(
@@ -99,12 +123,13 @@ def _recipe(
 
     from hpcdl.cli import prepare
     from hpcdl.cli.progress import Display, Tail
+    from hpcdl.config.engines import resolve
     from hpcdl.launch import folder as folders
     from hpcdl.launch.plan import plan_recipe
     from hpcdl.launch.run import run_recipe
     from hpcdl.launch.tuning import check_slots
 
-    config = prepare.recipe(target, overrides, engine)
+    config = prepare.recipe(target, overrides, ranks, engine)
     here = prepare.machine(ranks)
     check_slots(here.topology, ranks, oversubscribe=oversubscribe)
     folder = (out or folders.default_folder(config.name, datetime.now())).absolute()
@@ -113,8 +138,10 @@ def _recipe(
         typer.echo(shlex.join(plan.argv))
         return
     folders.prepare(folder, overwrite=overwrite)
-    console = Console(stderr=as_json, soft_wrap=True)
-    console.print(_announcement(config, plan, here.topology, folder), highlight=False)
+    console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
+    engine_name = resolve(config.engine.name, ranks)
+    console.print(_announcement(config.name, engine_name, plan, here.topology), highlight=False)
+    console.print(f"records: {folder}", highlight=False)
     tail = Tail(folder / "events.jsonl")
     with Display(console) as display:
 
@@ -129,18 +156,16 @@ def _recipe(
         console.print(_conclusion(summary, folder), highlight=False)
 
 
-def _announcement(config: RunConfig, plan: Plan, topology: Topology, folder: Path) -> str:
+def _announcement(name: str, engine: str, plan: Plan, topology: Topology) -> str:
     """What will run, what was chosen for it, and how to choose otherwise."""
-    from hpcdl.cli.prepare import engine_name
-
-    tuning, ranks = plan.tuning, plan.ranks
+    tuning = plan.tuning
     shared = ", oversubscribed" if tuning.oversubscribed else ""
+    idle = "yield" if tuning.env.get("OMPI_MCA_mpi_yield_when_idle") == "1" else "spin"
     return (
-        f"{config.name} on {count(ranks, 'rank')} of {topology.host}, engine {engine_name(config.engine.name, ranks)}\n"
+        f"{name} on {count(plan.ranks, 'rank')} of {topology.host}, engine {engine}\n"
         f"chosen: {count(tuning.threads, 'compute thread')} a rank on {count(topology.cores, 'core')}{shared}; "
-        f"binding {tuning.binding}; ranks yield when idle "
-        "(change: launch.threads=, launch.binding=, launch.env.NAME=)\n"
-        f"records: {folder}"
+        f"binding {tuning.binding}; idle ranks {idle} (change: --threads, --binding, or set the variable; "
+        "--dry-run shows all)"
     )
 
 

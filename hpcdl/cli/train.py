@@ -37,7 +37,7 @@ def train(
     from hpcdl.world import World
 
     world = World.from_env(os.environ)
-    resolved = prepare.recipe(config, overrides or [], engine)
+    resolved = prepare.recipe(config, overrides or [], world.size, engine)
     check_ranks(resolved, world.size)
     place = prepare.data_path(resolved, data)
     if out is None and world.size > 1:
@@ -54,7 +54,9 @@ def train(
         from hpcdl.cli.progress import Display
         from hpcdl.training.job import execute
 
-        with Display(Console(soft_wrap=True, quiet=prepared or not world.is_leader)) as display:
+        with Display(
+            Console(soft_wrap=True, markup=False, emoji=False, quiet=prepared or not world.is_leader)
+        ) as display:
             execute(resolved, place, folder, os.environ, display.show)
     except Exception as error:
         _leave(error, folder, world.rank, prepared=prepared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.resources import files
@@ -12,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from hpcdl.config.explain import explain
-from hpcdl.config.schema import RunConfig
+from hpcdl.config.schema import LaunchConfig, RunConfig
 from hpcdl.errors import ConfigError
 
 RECIPES = files("hpcdl.config") / "recipes"
@@ -44,20 +45,33 @@ def load(config: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a recipe and applies overrides.
 
     Args:
-        config: a shipped recipe's name, or the path of a YAML file.
+        config: a shipped recipe's name, or the path of a YAML file (with .yaml, .yml or a slash).
         overrides: "section.key=value", the value in YAML ("train.epochs=1", "data.augment=[flip]").
 
     Raises:
         ConfigError: the file, a key or a value is not usable; it names the key and what is valid.
     """
     path = Path(config)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
+    if path.suffix in {".yaml", ".yml"} or os.sep in config:
         document = _parse(_read(path), str(path))
     else:
         document = _parse(recipe_text(config), config)
     for override in overrides:
         _override(document, override)
     return _validate(document, config)
+
+
+def launch_config(threads: int | None, binding: str | None) -> LaunchConfig:
+    """The launch section that the options of a script's run make.
+
+    Raises:
+        ConfigError: a value that is not usable.
+    """
+    given = {name: value for name, value in (("threads", threads), ("binding", binding)) if value is not None}
+    try:
+        return LaunchConfig.model_validate(given)
+    except ValidationError as error:
+        raise explain(error, LaunchConfig, "--threads and --binding") from None
 
 
 def dump(config: RunConfig) -> str:

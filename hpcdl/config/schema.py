@@ -37,7 +37,7 @@ class DataConfig(Section):
     source: Literal["cifar10"]
     """Which data set."""
     path: str | None = None
-    """Folder or archive; null looks in --data, HPCDL_DATA and ./data."""
+    """Folder or archive; --data wins over it; null looks in HPCDL_DATA and ./data."""
     augment: list[Literal["pad-crop", "flip"]] = []
     """Random changes of each training image, as functions of (seed, epoch, sample)."""
     normalize: Literal["unit", "standard"] = "unit"
@@ -119,6 +119,8 @@ class TrainConfig(Section):
     """Stop after this many updates in all; null trains all epochs."""
     evaluate: bool = True
     """Evaluate on the test set after every epoch."""
+    save: bool = True
+    """Write model.keras at the end."""
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> TrainConfig:
@@ -130,8 +132,8 @@ class TrainConfig(Section):
 class EngineConfig(Section):
     """What sums the gradients over the ranks."""
 
-    name: Literal["auto", "horovod", "mpi"] = "auto"
-    """auto: Horovod where it is installed, mpi otherwise; one rank alone needs neither."""
+    name: Literal["auto", "horovod", "mpi", "single"] = "auto"
+    """auto: Horovod where it is installed, mpi otherwise, single for one rank alone."""
 
 
 class LaunchConfig(Section):

@@ -37,9 +37,9 @@ class ImageSet:
     synthetic: bool
     """True for a stand-in that hpcdl made, False for the real images."""
     mean: tuple[float, ...]
-    """Channel means of the training pixels in [0, 1], for normalize: standard."""
+    """Channel means of the real set's training pixels in [0, 1], for normalize: standard."""
     std: tuple[float, ...]
-    """Channel deviations of the training pixels in [0, 1]."""
+    """Channel deviations of the real set's training pixels in [0, 1]."""
 
     @property
     def origin(self) -> str:

@@ -19,8 +19,6 @@ class Share:
 
     start: int
     stop: int
-    update: int
-    """Samples of the whole update, over all ranks."""
 
 
 def shares(samples: int, global_batch: int, micro_batch: int, rank: int, size: int) -> list[Share]:
@@ -36,8 +34,22 @@ def shares(samples: int, global_batch: int, micro_batch: int, rank: int, size: i
         micros = -(-count // micro_batch)
         start = micros * rank // size * micro_batch
         stop = micros * (rank + 1) // size * micro_batch
-        parts.append(Share(begin + min(start, count), begin + min(stop, count), count))
+        parts.append(Share(begin + min(start, count), begin + min(stop, count)))
     return parts
+
+
+def even_share(count: int, rank: int, size: int) -> tuple[Share, float]:
+    """A rank's part of a batch of `count` samples, and the weight of each sample in it.
+
+    A mean over the part, times the weight, averaged over ranks, is the mean over the batch. Where
+    there are fewer samples than ranks, a rank without one takes a copy with weight 0: every rank
+    must take part in the reduction.
+    """
+    start, stop = count * rank // size, count * (rank + 1) // size
+    if start == stop:
+        copy = min(start, count - 1)
+        return Share(copy, copy + 1), 0.0
+    return Share(start, stop), (stop - start) * size / count
 
 
 def augmentation(samples: int, seed: int, epoch: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:

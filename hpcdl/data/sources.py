@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdl.data import cifar10
+from hpcdl.data.cifar10_synth import synthesize
 from hpcdl.data.images import ImageSet
 from hpcdl.errors import DataError
 
@@ -18,6 +19,8 @@ class Source:
     summary: str
     layout: str
     find: Callable[[Path], Path | None]
+    check: Callable[[Path], None]
+    """Cheap: refuses missing and truncated files before anything starts."""
     load: Callable[[Path], ImageSet]
     synthesize: Callable[[Path, int, int, int], Path]
 
@@ -27,8 +30,9 @@ SOURCES = {
         summary="50,000 + 10,000 colour images of 32 x 32 pixels in 10 classes",
         layout=f"{cifar10.FOLDER}/ or {cifar10.ARCHIVE}, the official binary version",
         find=cifar10.find,
+        check=cifar10.check,
         load=cifar10.load,
-        synthesize=cifar10.synthesize,
+        synthesize=synthesize,
     ),
 }
 

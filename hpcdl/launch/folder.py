@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
 
 from hpcdl.errors import ConfigError
 
-OURS = (
+RUN = (
     "config.yaml",
     "environment.json",
     "events.jsonl",
@@ -16,10 +17,12 @@ OURS = (
     "mpirun.log",
     "model.keras",
     "ranks",
-    "runs",
     "summary.json",
-    "results.json",
 )
+RUN_MARKS = ("launch.json", "events.jsonl")
+"""A folder with one of these is a run's; hpcdl writes them first."""
+BENCH = ("results.json", "runs", "report.html", "report.md", "results.csv", "throughput.png", "efficiency.png")
+START = re.compile(r"(weak|strong)-\d+-\d+")
 
 
 def default_folder(name: str, now: datetime) -> Path:
@@ -32,20 +35,28 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
 
     Args:
         folder: made with its parents.
-        overwrite: delete what an earlier run left in it, and nothing else.
+        overwrite: delete what an earlier run or benchmark of hpcdl left in it, and nothing else.
 
     Raises:
-        ConfigError: it holds records already, or cannot be written.
+        ConfigError: it holds records, or files of somebody else with the names of records, or it cannot
+            be written.
     """
     try:
-        old = [folder / name for name in OURS if (folder / name).exists()]
-        if old and not overwrite:
+        taken = [folder / name for name in (*RUN, *BENCH) if (folder / name).exists()]
+        foreign = [path for path in taken if path not in _ours(folder)]
+        if foreign:
             raise ConfigError(
-                f"{folder} holds an earlier run ({old[0].name})",
+                f"--out {folder}, which holds a {foreign[0].name} that no run left there",
+                "a new folder",
+                "choose another --out",
+            )
+        if taken and not overwrite:
+            raise ConfigError(
+                f"--out {folder}, which holds an earlier run ({taken[0].name})",
                 "a new folder",
                 "choose another --out, or add --overwrite",
             )
-        for path in old:
+        for path in taken:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -55,3 +66,13 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(
             f"--out {folder}: {error.strerror}", "a folder that can be written", "choose another --out"
         ) from None
+
+
+def _ours(folder: Path) -> list[Path]:
+    """What hpcdl is known to have written: the user's own `config.yaml` or `runs` is not among it."""
+    run = [folder / name for name in RUN] if any((folder / mark).exists() for mark in RUN_MARKS) else []
+    starts = list((folder / "runs").iterdir()) if (folder / "runs").is_dir() else []
+    bench = (folder / "results.json").exists() or bool(starts)
+    if bench and all(START.fullmatch(start.name) and (start / "launch.json").exists() for start in starts):
+        return [*run, *(folder / name for name in BENCH)]
+    return run

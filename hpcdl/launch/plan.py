@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcdl.config.checks import check_ranks
@@ -31,6 +31,8 @@ class Machine:
     mpirun: str | None
     """None where there is none; one rank needs none."""
     root: bool
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the user has set already; they win over what is chosen."""
 
 
 def plan_recipe(
@@ -43,8 +45,10 @@ def plan_recipe(
     """
     check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
     check_ranks(config, ranks)
+    # -P: the ranks import what is installed, and nothing that happens to lie in the current folder.
     command = [
         sys.executable,
+        "-P",
         "-m",
         "hpcdl",
         "train",
@@ -59,19 +63,26 @@ def plan_recipe(
 
 
 def plan_script(
-    script: Path, arguments: Sequence[str], ranks: int, engine: str, machine: Machine, *, oversubscribe: bool = False
+    script: Path,
+    arguments: Sequence[str],
+    ranks: int,
+    engine: str,
+    launch: LaunchConfig,
+    machine: Machine,
+    *,
+    oversubscribe: bool = False,
 ) -> Plan:
     """The line that runs a user's script on every rank.
 
     mpi4py.run ends all ranks when one leaves with an error, whatever way it leaves.
+
+    Raises:
+        ConfigError: ranks that the machine has no place for.
     """
     check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
-    command = (
-        [sys.executable, "-m", "mpi4py.run", str(script), *arguments]
-        if ranks > 1
-        else [sys.executable, str(script), *arguments]
-    )
-    return _plan(command, ranks, machine, LaunchConfig(), {"HPCDL_ENGINE": engine})
+    runner = ["-m", "mpi4py.run"] if ranks > 1 else []
+    command = [sys.executable, *runner, str(script), *arguments]
+    return _plan(command, ranks, machine, launch, {"HPCDL_ENGINE": engine})
 
 
 def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchConfig, env: Mapping[str, str]) -> Plan:
@@ -80,7 +91,7 @@ def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchCo
         ranks,
         threads=None if launch.threads == "auto" else launch.threads,
         binding=None if launch.binding == "auto" else launch.binding,
-        env={**env, **launch.env},
+        env={**env, **machine.env, **launch.env},
     )
     if ranks == 1:
         argv = ["env", *[f"{name}={value}" for name, value in sorted(tuning.env.items())], *command]

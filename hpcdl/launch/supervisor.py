@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,13 @@ from types import FrameType
 from hpcdl.errors import LaunchError
 
 POLL_SECONDS = 0.2
+END_SECONDS = 10.0
+STOPPED = 75
+"""Exit code of a job that a signal stopped in order, and that may be started again (EX_TEMPFAIL)."""
 
 
+OUTER = ("OMPI_", "PMIX_", "PMI_", "PRTE_", *(f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_", "CROSS_")))
+OUTER += ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_STEP_NUM_", "MPI_LOCAL")
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
@@ -58,6 +62,8 @@ def run(
             process.send_signal(number)
 
         for number in FORWARDED:
+            if signal.getsignal(number) is signal.SIG_IGN:  # nohup
+                continue
             stack.callback(signal.signal, number, signal.signal(number, forward))
         code = None
         while code is None:
@@ -67,7 +73,7 @@ def run(
                 code = None
             if watch:
                 watch()
-    if received:
+    if received and code not in (0, STOPPED):
         raise LaunchError(
             f"{received[0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
         )
@@ -77,18 +83,18 @@ def run(
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Leaves no launcher behind, whatever happened here."""
     if process.poll() is None:
-        process.kill()
-        process.wait()
+        process.terminate()  # mpirun ends its ranks; killed, it would leave them
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without what an outer launcher told its own ranks: these are a new world."""
-    foreign = ("OMPI_", "PMIX_", "PRTE_", "HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL", "HOROVOD_CROSS")
-    return {
-        name: value for name, value in environ.items() if not name.startswith(foreign) or name.startswith("OMPI_MCA_")
-    }
 
+    def foreign(name: str) -> bool:
+        return name.startswith(OUTER) and not name.startswith("OMPI_MCA_")
 
-def is_root() -> bool:
-    """True for the superuser."""
-    return hasattr(os, "geteuid") and os.geteuid() == 0
+    return {name: value for name, value in environ.items() if not foreign(name)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
@@ -33,47 +34,75 @@ class Topology:
 
 def read_topology() -> Topology:
     """Reads this node."""
-    cpus = (
-        tuple(sorted(os.sched_getaffinity(0)))
-        if hasattr(os, "sched_getaffinity")
-        else tuple(range(os.cpu_count() or 1))
-    )
+    cpus = tuple(sorted(os.sched_getaffinity(0)))
     return Topology(
         host=gethostname(),
         cpus=cpus,
-        cores=usable_cores(len(cpus), psutil.cpu_count(logical=True), psutil.cpu_count(logical=False), cpu_quota()),
+        cores=usable_cores(len(siblings(cpus)), cpu_quota()),
         model=_model(),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
     )
 
 
-def usable_cores(allowed: int, logical: int | None, physical: int | None, quota: float | None) -> int:
-    """Cores that can compute at once: hardware threads of one core count once, and a quota counts.
+def usable_cores(cores: int, quota: float | None) -> int:
+    """Cores that can compute at once: those in the affinity mask, or fewer where a quota says so.
 
     Args:
-        allowed: logical processors in the affinity mask.
-        logical: logical processors of the node.
-        physical: cores of the node.
+        cores: in the affinity mask; hardware threads of one core count once.
         quota: processors' worth of time that the control group grants, None without a limit.
     """
-    threads_a_core = max(1, (logical or allowed) // (physical or logical or allowed))
-    cores = max(1, allowed // threads_a_core)
-    return max(1, min(cores, math.floor(quota))) if quota else cores
+    return max(1, min(cores, math.floor(quota))) if quota else max(1, cores)
 
 
-def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Processors' worth of time of this control group (cgroup v2 `cpu.max`), None without a limit."""
-    try:
-        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
+def siblings(cpus: Iterable[int], root: Path = Path("/sys/devices/system/cpu")) -> set[str]:
+    """The cores of logical processors, each named by its hardware threads, or by itself where Linux does not tell."""
+    names = set()
+    for cpu in cpus:
+        try:
+            names.add((root / f"cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii").strip())
+        except OSError:
+            names.add(str(cpu))
+    return names
+
+
+def cpu_quota(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Processors' worth of time that this control group or one above it grants; None without a limit."""
+    limits = []
+    for line in _text(cgroup).splitlines():
+        _, controllers, own = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root if not controllers else root / controllers
+        place = base / own.lstrip("/")
+        for group in (place, *place.parents):
+            if group == base.parent:
+                break
+            limits.append(_limit(_text(group / "cpu.max").split()))  # version 2
+            limits.append(_limit([_text(group / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period")]))
+    found = [limit for limit in limits if limit]
+    return min(found) if found else None
+
+
+def _limit(words: list[str]) -> float | None:
+    """quota / period; "max" and -1 mean none."""
+    if len(words) != 2 or not words[0].isdigit() or not words[1].isdigit():
         return None
-    return None if quota == "max" else int(quota) / int(period)
+    return int(words[0]) / int(words[1])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def is_root() -> bool:
+    """True for the superuser."""
+    return os.geteuid() == 0

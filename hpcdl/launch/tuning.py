@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from hpcdl.errors import ConfigError
 from hpcdl.launch.topology import Topology
 
+THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+FIXED = {
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONUNBUFFERED": "1",
+}
+CHOSEN = (*THREADS, *FIXED)
+"""The variables that hpcdl chooses where the user has not."""
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -36,9 +47,9 @@ def tune(
 ) -> Tuning:
     """Chooses threads, binding and progress settings; what is given wins.
 
-    Open MPI's and Horovod's threads poll on the cores that compute. Yielding when idle and one
-    TensorFlow thread a core gave 0.97 to 0.98 of independent processes, the defaults 0.63
-    (benchmarks/README.md). Without a binding the kernel moves those helper threads away.
+    Open MPI's and Horovod's threads poll on the cores that compute: ranks that yield when idle,
+    with one compute thread a core, reach what processes reach that never talk, and the defaults
+    far less (benchmarks/README.md). Without a binding the kernel moves those helper threads away.
 
     Args:
         topology: the node.
@@ -48,19 +59,14 @@ def tune(
         env: wins over what is chosen.
     """
     share = threads or max(1, topology.cores // ranks)
-    chosen = {
-        "TF_NUM_INTRAOP_THREADS": str(share),
-        "TF_NUM_INTEROP_THREADS": "1",
-        "OMP_NUM_THREADS": str(share),
-        "OMPI_MCA_mpi_yield_when_idle": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONUNBUFFERED": "1",
-    }
+    wide = {name: str(share) for name in THREADS}
+    chosen = {**wide, **FIXED}
+    final = {**chosen, **(env or {})}
+    told = final["TF_NUM_INTRAOP_THREADS"]
     return Tuning(
-        threads=share,
+        threads=int(told) if told.isdigit() else share,
         binding=binding or "none",
-        env={**chosen, **(env or {})},
+        env=final,
         oversubscribed=ranks > topology.cores,
     )
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hpcdl.errors import ConfigError
 from hpcdl.training.callbacks import callbacks
-from hpcdl.training.distribute import broadcast_variables, distribute
+from hpcdl.training.distribute import adopt, broadcast_variables, distribute, share_start
 from hpcdl.training.session import current, join
 from hpcdl.training.shard import shard
 from hpcdl.world import World
@@ -30,6 +30,7 @@ def init(engine: str | None = None) -> World:
         This rank's place; one rank where nothing started several.
 
     Raises:
+        ConfigError: no such engine, or Keras runs on another backend than TensorFlow.
         WorldError: launcher and engine do not agree, or more ranks than GPUs on a node.
         LaunchError: the engine's library does not load.
     """
@@ -40,16 +41,16 @@ def broadcast(model_or_variables: Any, root: int = 0) -> None:
     """Gives every rank root's weights.
 
     Args:
-        model_or_variables: a built Keras model (its optimizer's state is sent too), or a list of variables.
+        model_or_variables: a built Keras model (its optimizer's state is sent too, and the optimizer
+            may train from then on), or a list of variables.
         root: the rank that gives.
     """
     session = current()
-    variables = model_or_variables
     if isinstance(model_or_variables, keras.Model):
-        optimizer = getattr(model_or_variables, "optimizer", None)
-        variables = [*model_or_variables.variables, *(optimizer.variables if optimizer else [])]
-    broadcast_variables(session.engine, variables, root)
-    session.replicas_alike = True
+        adopt(model_or_variables, session)
+        share_start(model_or_variables, session, root)
+    else:
+        broadcast_variables(session.engine, model_or_variables, root)
 
 
 def allreduce(array: npt.ArrayLike, op: str = "mean") -> npt.NDArray[Any]:
@@ -57,7 +58,11 @@ def allreduce(array: npt.ArrayLike, op: str = "mean") -> npt.NDArray[Any]:
 
     Args:
         array: the same shape and dtype on every rank.
-        op: "mean" or "sum". A mean of integers is a float64.
+        op: "mean" or "sum".
+
+    Returns:
+        An array of the same shape. Integers and booleans are summed as int64, and their mean is
+        float64; 16-bit floats become float64.
 
     Raises:
         ConfigError: another op.
@@ -66,8 +71,10 @@ def allreduce(array: npt.ArrayLike, op: str = "mean") -> npt.NDArray[Any]:
         raise ConfigError(
             f"op={op!r}", "'mean' or 'sum'", "allreduce the array and its square for a variance, for example"
         )
-    engine = current().engine
-    total = engine.sum_array(np.asarray(array))
+    engine, own = current().engine, np.asarray(array)
+    if own.dtype.kind in "bui" or own.dtype.itemsize < 4:  # as NumPy's own sum and mean do
+        own = own.astype(np.float64 if op == "mean" or own.dtype.kind not in "bui" else np.int64)
+    total = engine.sum_array(own)
     return total if op == "sum" else np.asarray(total / engine.size)
 
 

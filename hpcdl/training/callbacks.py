@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from hpcdl.engine.base import Engine
 from hpcdl.errors import ConfigError
-from hpcdl.training.distribute import broadcast_variables, is_distributed, lift_over_loss_scaling, mean_statistics
+from hpcdl.training.distribute import adopt, hook_of, mean_statistics, share_start
 from hpcdl.training.session import current
 
 Logs = dict[str, Any]
@@ -23,7 +22,8 @@ def callbacks() -> list[keras.callbacks.Callback]:
 
     They give every rank rank 0's start, and make epoch logs and what `evaluate` returns those of
     all ranks' samples, so that early stopping, learning-rate decisions and logs are the same on
-    every rank.
+    every rank. The start includes the state of dropout layers, so all ranks draw the same masks,
+    each for its own samples.
 
     Raises:
         WorldError: `hpcdl.init` was not called.
@@ -47,24 +47,16 @@ class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        if model.optimizer is None:  # compiled to evaluate only
-            return
-        lift_over_loss_scaling(model.optimizer)
-        if not is_distributed(model.optimizer):
+        adopt(model, self._session)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if hook_of(self.model.optimizer) is None:
             raise ConfigError(
                 "a model compiled with an optimizer that trains on its own",
                 "an optimizer from hpcdl.distribute",
                 "model.compile(optimizer=hpcdl.distribute(optimizer), …)",
             )
-        if model.jit_compile and self._session.world.size > 1:
-            # An allreduce has no XLA kernel, and Keras compiles the whole step on a GPU by default.
-            model.jit_compile = False
-            if self._session.world.is_leader:
-                warnings.warn("hpcdl: jit_compile is off, for XLA cannot compile the reduction", stacklevel=2)
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        broadcast_variables(self._session.engine, [*self.model.variables, *self.model.optimizer.variables])
-        self._session.replicas_alike = True
+        share_start(self.model, self._session)
         self._enter()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
@@ -83,7 +75,9 @@ class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
     def _enter(self) -> None:
         self._depth += 1
         if self._depth == 1 and self._session.world.size > 1:
-            self.model.get_metrics_result = over_ranks(self._session.engine, self.model)
+            # An earlier fit that an exception ended has left its own behind.
+            plain = getattr(self.model.get_metrics_result, "hpcdl_plain", self.model.get_metrics_result)
+            self.model.get_metrics_result = over_ranks(self._session.engine, self.model, plain)
 
     def _leave(self) -> None:
         self._depth -= 1
@@ -91,12 +85,12 @@ class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
             del self.model.get_metrics_result
 
 
-def over_ranks(engine: Engine, model: keras.Model) -> Callable[[], Logs]:
+def over_ranks(engine: Engine, model: keras.Model, plain: Callable[[], Logs]) -> Callable[[], Logs]:
     """The model's get_metrics_result, over the samples of all ranks.
 
-    A metric's state holds sums (total and count, confusion counts), and sums add.
+    Right for metrics whose state holds sums (total and count, confusion counts), as nearly all of
+    Keras's do; PearsonCorrelation and others that keep means are not among them.
     """
-    plain = model.get_metrics_result
 
     def get_metrics_result() -> Logs:
         if not tf.executing_eagerly():  # inside a compiled step; Keras asks again at the end of the epoch
@@ -105,9 +99,10 @@ def over_ranks(engine: Engine, model: keras.Model) -> Callable[[], Logs]:
         own = [variable.numpy() for variable in states]
         for variable, value in zip(states, own, strict=True):
             variable.assign(engine.sum_array(np.asarray(value)))
-        merged = {name: float(value) for name, value in plain().items()}
+        merged = dict(plain())
         for variable, value in zip(states, own, strict=True):
             variable.assign(value)
         return merged
 
+    get_metrics_result.hpcdl_plain = plain  # type: ignore[attr-defined]
     return get_metrics_result

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -35,37 +37,66 @@ def distribute(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimi
             "a Keras 3 optimizer",
             "pass keras.optimizers.SGD(…), for example",
         )
-    if is_distributed(optimizer):
+    if hook_of(optimizer):
         raise ConfigError(
-            "an optimizer that is distributed already", "one call a optimizer", "remove the second hpcdl.distribute"
+            "an optimizer that is distributed already", "one call an optimizer", "remove the second hpcdl.distribute"
         )
-    plain = optimizer.apply
+    hook = Hook(optimizer.apply)
 
     # Keras's LossScaleOptimizer passes the second argument by this name.
     def apply(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        _require_alike(session)
-        plain(average(session.engine, list(grads)), trainable_variables=trainable_variables)
+        if session.world.size > 1 and not hook.common_start:
+            raise ConfigError(
+                "training that starts before the ranks share their weights",
+                "every rank to start from rank 0's weights",
+                "pass callbacks=hpcdl.callbacks() to fit, or call hpcdl.broadcast(model) on the compiled model",
+            )
+        hook.plain(average(session.engine, list(grads)), trainable_variables=trainable_variables)
 
-    apply.hpcdl_plain = plain  # type: ignore[attr-defined]
+    apply.hpcdl = hook  # type: ignore[attr-defined]
     optimizer.apply = apply
     return optimizer
 
 
-def is_distributed(optimizer: keras.optimizers.Optimizer) -> bool:
-    """True once `distribute` has been called on the optimizer."""
-    return hasattr(optimizer.apply, "hpcdl_plain")
+@dataclass
+class Hook:
+    """What `distribute` put before an optimizer's own `apply`."""
+
+    plain: Callable[..., None]
+    common_start: bool = False
+    """The ranks have rank 0's weights."""
 
 
-def lift_over_loss_scaling(optimizer: keras.optimizers.Optimizer) -> None:
-    """Moves the hook from an optimizer to the LossScaleOptimizer that `compile` put around it.
+def hook_of(optimizer: keras.optimizers.Optimizer | None) -> Hook | None:
+    """The hook of an optimizer, None where `distribute` was not called on it."""
+    return getattr(getattr(optimizer, "apply", None), "hpcdl", None)
 
-    The inner optimizer is applied only where the local gradients are finite: an allreduce there
-    would leave the other ranks waiting.
+
+def adopt(model: keras.Model, session: Session) -> None:
+    """Makes a compiled model fit for distributed steps, before its step is traced.
+
+    `compile` wraps the optimizer in a LossScaleOptimizer under mixed_float16, and applies the
+    inner one only where the local gradients are finite: an allreduce there would leave the other
+    ranks waiting, so the hook moves to the outer one.
     """
-    inner = getattr(optimizer, "inner_optimizer", None)
-    if inner is not None and is_distributed(inner):
-        inner.apply = inner.apply.hpcdl_plain
-        distribute(optimizer)
+    inner = getattr(model.optimizer, "inner_optimizer", None)
+    hook = hook_of(inner)
+    if inner is not None and hook is not None:
+        inner.apply = hook.plain
+        distribute(model.optimizer)
+    if hook_of(model.optimizer) and model.jit_compile and session.world.size > 1:
+        # An allreduce has no XLA kernel, and Keras compiles the whole step on a GPU by default.
+        model.jit_compile = False
+        if session.world.is_leader:
+            warnings.warn("hpcdl: jit_compile is off, for XLA cannot compile the reduction", stacklevel=2)
+
+
+def share_start(model: keras.Model, session: Session, root: int = 0) -> None:
+    """Gives every rank root's weights and optimizer state, and lets the optimizer train."""
+    broadcast_variables(session.engine, [*model.variables, *getattr(model.optimizer, "variables", [])], root)
+    hook = hook_of(model.optimizer)
+    if hook is not None:
+        hook.common_start = True
 
 
 def broadcast_variables(engine: Engine, variables: Sequence[Any], root: int = 0) -> None:
@@ -82,12 +113,3 @@ def mean_statistics(engine: Engine, model: keras.Model) -> None:
     for variable in model.non_trainable_variables:
         if tf.as_dtype(variable.dtype).is_floating:
             variable.assign(engine.sum_array(variable.numpy()) / engine.size)
-
-
-def _require_alike(session: Session) -> None:
-    if session.world.size > 1 and not session.replicas_alike:
-        raise ConfigError(
-            "training that starts before the ranks share their weights",
-            "every rank to start from rank 0's weights",
-            "pass callbacks=hpcdl.callbacks() to fit, or call hpcdl.broadcast(model) before a loop of your own",
-        )

@@ -16,6 +16,7 @@ import keras
 
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
+from hpcdl.data.images import ImageSet
 from hpcdl.data.sources import SOURCES
 from hpcdl.records import append_event, write_json, write_text
 from hpcdl.training.session import Session, join
@@ -51,7 +52,7 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
     images = SOURCES[config.data.source].load(data)
     if leader:
         write_text(out / "config.yaml", dump(config))
-        write_json(out / "environment.json", environment(session, images.origin, placement))
+        write_json(out / "environment.json", environment(session, images, placement))
     times = StepTimes(out / "ranks" / f"{session.world.rank}.steps.csv")
     try:
         trainer = Trainer(config, images, session, times, emit)
@@ -67,20 +68,22 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
         **result,
     }
     if leader:
-        save_model(trainer.model, out / "model.keras")
+        if config.train.save:
+            save_model(trainer.model, out / "model.keras")
         write_json(out / "summary.json", summary)
     emit({"event": "end", **summary})
     session.engine.barrier()
     return summary
 
 
-def environment(session: Session, origin: str, placement: list[dict[str, Any]]) -> dict[str, Any]:
+def environment(session: Session, images: ImageSet, placement: list[dict[str, Any]]) -> dict[str, Any]:
     """Versions, data and where each rank ran."""
     return {
         "os": platform.platform(),
         "versions": versions(),
         "engine": session.engine.name,
-        "data": origin,
+        "data": images.origin,
+        "synthetic": images.synthetic,
         "ranks": placement,
     }
 

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from socket import gethostname
+from traceback import extract_tb
 from types import TracebackType
+
+import keras
 
 from hpcdl.engine.base import Engine
 from hpcdl.engine.select import create
-from hpcdl.errors import HpcdlError, WorldError
+from hpcdl.errors import ConfigError, HpcdlError, WorldError
 from hpcdl.training.device import pin_gpu
 from hpcdl.world import World
 
 
 @dataclass
 class Session:
-    """What `init` found. `replicas_alike` turns true with the first broadcast of a start."""
+    """What `init` found."""
 
     world: World
     engine: Engine
-    replicas_alike: bool = False
 
 
+PACKAGE = Path(__file__).parents[1]
 _session: Session | None = None
 
 
@@ -32,26 +36,32 @@ def join(environ: Mapping[str, str], engine: str = "auto") -> Session:
     """Joins the ranks, once; later calls answer the same session.
 
     Raises:
-        WorldError: the launcher and the engine do not agree on rank or size.
+        ConfigError: no such engine, or Keras runs on another backend than TensorFlow.
+        WorldError: the launcher and the engine do not agree on rank or size, or more ranks than GPUs.
         LaunchError: the engine does not load.
     """
     global _session
-    if _session is None:
-        claimed = World.from_env(environ)
-        joined = create(engine, claimed.size)
-        if (joined.rank, joined.size) != (claimed.rank, claimed.size):
-            raise WorldError(
-                f"rank {joined.rank} of {joined.size} from {joined.name}, "
-                f"rank {claimed.rank} of {claimed.size} from {claimed.launcher}",
-                "both to agree",
-                "start with `hpcdl run`, whose mpirun fits the MPI library in use",
-            )
-        # Before the first collective: one of Horovod's starts TensorFlow's runtime on every visible GPU.
-        pin_gpu(claimed)
-        world = place(claimed, joined.gather_objects(gethostname()))
-        _session = Session(world, joined)
-        if world.size > 1:
-            sys.excepthook = _abort_all
+    if _session is not None:
+        return _session
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            f"Keras on {keras.backend.backend()}", "Keras on TensorFlow", "export KERAS_BACKEND=tensorflow"
+        )
+    claimed = World.from_env(environ)
+    joined = create(engine, claimed.size)
+    # From here on a failure must end the other ranks too: they wait in the collective below.
+    _session = Session(claimed, joined)
+    sys.excepthook = partial(_leave, "HPCDL_DEBUG" in environ)
+    if (joined.rank, joined.size) != (claimed.rank, claimed.size):
+        raise WorldError(
+            f"rank {joined.rank} of {joined.size} from {joined.name}, "
+            f"rank {claimed.rank} of {claimed.size} from {claimed.launcher}",
+            "both to agree",
+            "start with `hpcdl run`, whose mpirun fits the MPI library in use",
+        )
+    # Before the first collective: one of Horovod's starts TensorFlow's runtime on every visible GPU.
+    pin_gpu(claimed)
+    _session.world = place(claimed, joined.gather_objects(gethostname()))
     return _session
 
 
@@ -81,10 +91,12 @@ def place(world: World, hosts: list[str]) -> World:
     )
 
 
-def _abort_all(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+def _leave(debug: bool, kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
     """A rank that cannot go on ends them all; the others would wait for it in a collective."""
-    if isinstance(value, HpcdlError) and not os.environ.get("HPCDL_DEBUG"):
-        print(f"error\n{value}", file=sys.stderr, flush=True)
+    if isinstance(value, HpcdlError) and not debug:
+        frames = [frame for frame in extract_tb(trace) if "site-packages" not in frame.filename]
+        own = [frame for frame in frames if not Path(frame.filename).is_relative_to(PACKAGE)] or frames
+        print(f"hpcdl: error at {own[-1].filename}:{own[-1].lineno}\n{value}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, value, trace)
     abort()
@@ -94,5 +106,5 @@ def abort() -> None:
     """Ends every rank, where there is more than this one."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if _session is not None and _session.world.size > 1:
+    if _session is not None and _session.engine.size > 1:
         _session.engine.abort()

@@ -69,6 +69,7 @@ class Trainer:
             if self._config.train.evaluate:
                 logs |= {f"test_{name}": value for name, value in self.test().items()}
             self._emit({"event": "epoch", "epoch": epoch + 1, "update": first + len(parts), **logs})
+        mean_statistics(self._session.engine, self.model)  # what is saved is not rank 0's own
         rate = whole.images / whole.seconds
         seconds = perf_counter() - began
         return {**logs, "images_per_s": rate, "images": whole.images, "updates": self.updates, "seconds": seconds}

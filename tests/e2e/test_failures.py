@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 
+import psutil
 import pytest
 
 ENGINES = ["mpi", pytest.param("horovod", marks=pytest.mark.needs("horovod"))]
@@ -17,6 +20,7 @@ WAYS = {
 SCRIPT = """
 import os, sys
 import hpcdl
+{before}
 world = hpcdl.init()
 hpcdl.barrier()
 if world.rank == 1:
@@ -32,12 +36,46 @@ print("got past", flush=True)
 def test_a_rank_that_leaves_ends_all(
     hpcdl: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, engine: str, way: str
 ) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT.format(way=WAYS[way]), encoding="utf-8")
-    done = hpcdl("run", "script.py", "-n", "2", "--oversubscribe", "--engine", engine, timeout=60)
+    (tmp_path / "script.py").write_text(SCRIPT.format(way=WAYS[way], before=""), encoding="utf-8")
+    done = hpcdl("run", "script.py", "-n", "2", "--oversubscribe", "--engine", engine)
     assert done.returncode == 1
     assert "got past" not in done.stdout
     if way == "raise":
         assert "KeyError: 'rank one'" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_rank_that_finds_no_gpu_of_its_own_ends_all(
+    hpcdl: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, engine: str
+) -> None:
+    """Pretended: the other rank is in the first collective already."""
+    before = """
+from hpcdl.training import session
+from hpcdl.training.device import choose_gpu
+session.pin_gpu = lambda world: world.rank and choose_gpu(2, world.local_rank + 1)
+"""
+    (tmp_path / "script.py").write_text(SCRIPT.format(way="pass", before=before), encoding="utf-8")
+    done = hpcdl("run", "script.py", "-n", "2", "--oversubscribe", "--engine", engine)
+    assert done.returncode == 1
+    assert "at most one rank a GPU" in done.stderr and "got past" not in done.stdout
+
+
+def test_sigterm_ends_the_ranks_of_a_recipe(tmp_path: Path, small_cifar: Path) -> None:
+    options = ["-n", "2", "--oversubscribe", "--data", str(small_cifar), "train.epochs=100000", "--out", "a"]
+    command = [sys.executable, "-m", "hpcdl", "run", "cifar10-cnn", *options]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    events = tmp_path / "a" / "events.jsonl"
+    deadline = monotonic() + 120
+    while not (events.exists() and "progress" in events.read_text(encoding="utf-8")):
+        assert process.poll() is None and monotonic() < deadline
+        sleep(0.2)
+    ours = psutil.Process(process.pid).children(recursive=True)
+    assert len(ours) >= 3  # mpirun and two ranks
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1 and "SIGTERM" in told and "Traceback" not in told
+    _, alive = psutil.wait_procs(ours, timeout=30)
+    assert not alive
 
 
 @pytest.mark.parametrize(
@@ -69,6 +107,6 @@ model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
 {body}
 """
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
-    done = hpcdl("run", "script.py", "-n", "2", "--oversubscribe", timeout=60)
+    done = hpcdl("run", "script.py", "-n", "2", "--oversubscribe")
     assert done.returncode == 1
     assert told in done.stderr and "received:" in done.stderr

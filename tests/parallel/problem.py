@@ -27,3 +27,18 @@ def network(seed: int) -> keras.Model:
 def optimizer() -> keras.optimizers.Optimizer:
     """With clipping, which must see averaged gradients."""
     return keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=0.5)
+
+
+def words() -> tuple[Array, Array]:
+    """16 sentences of 4 words out of 30, and one of 3 classes each, one-hot."""
+    random = np.random.default_rng(1)
+    return random.integers(0, 30, (16, 4)), np.eye(3, dtype=np.float32)[random.integers(0, 3, 16)]
+
+
+def reader(seed: int) -> keras.Model:
+    """A network with an embedding, whose gradients are sparse."""
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    return keras.Sequential(
+        [layers.Input((4,), dtype="int32"), layers.Embedding(30, 5), layers.Flatten(), layers.Dense(3, "softmax")]
+    )

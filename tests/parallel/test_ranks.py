@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from hpcdl.data import cifar10
+from hpcdl.data.cifar10_synth import synthesize
 from hpcdl.data.order import augmentation, permutation
 from hpcdl.models.registry import build
 
@@ -32,23 +33,22 @@ Found = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    return cifar10.synthesize(folder, train=250, test=60)
+    return synthesize(folder, train=250, test=60)
 
 
 @pytest.fixture(scope="module", params=WORLDS)
-def ranks(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def ranks(
+    request: pytest.FixtureRequest,
+    data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    run_command: Callable[..., Any],
+) -> Found:
     """What each rank of a world found; the ranks are started once for all tests of that world."""
     engine, size = request.param
     out = tmp_path_factory.mktemp(f"{engine}{size}")
-    done = subprocess.run(
-        [sys.executable, "-m", "hpcdl", "run", str(WORKER), "-n", str(size), "--oversubscribe"]
-        + (["--engine", engine] if engine != "single" else [])
-        + ["--", str(out), str(data), engine],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    chosen = [] if engine == "single" else ["--engine", engine]
+    options = ["-n", str(size), "--oversubscribe", *chosen, "--", str(out), str(data), engine]
+    done = run_command([sys.executable, "-m", "hpcdl", "run", str(WORKER), *options], 300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     found = [dict(np.load(out / f"{rank}.npz")) for rank in range(size)]
     return [{**each, "out": out} for each in found]
@@ -89,6 +89,9 @@ def test_collectives_agree_with_their_formulas(ranks: Found) -> None:
         np.testing.assert_array_equal(fused[5], [size, size])
         np.testing.assert_array_equal(found["collectives: eager 0"], [size, size])
         assert found["collectives: gathered"].tolist() == list(range(size))
+        np.testing.assert_allclose(found["collectives: mean of booleans"], [1, 0])
+        np.testing.assert_allclose(found["collectives: mean of bytes"], [200])
+        np.testing.assert_allclose(found["collectives: sum of bytes"], [200 * size])
         np.testing.assert_allclose(found["collectives: mean"], [1, (size - 1) / 2])
         np.testing.assert_allclose(found["collectives: mean of integers"], [(size - 1) / 2, 1])
 
@@ -169,6 +172,36 @@ def test_every_sample_is_seen_once_an_epoch_with_the_weight_of_one(ranks: Found,
         orders.append(order)
     assert orders[0] != orders[1]
     assert orders[0] != sorted(orders[0])
+    assert all(found["seen: refused"] == (size > 1) for found in ranks)
+
+
+@cache
+def plain_words() -> tuple[list[Any], Any, float]:
+    """Weights, F1 by epoch and loss of plain Keras."""
+    x, y = problem.words()
+    plain = problem.reader(seed=0)
+    metric = keras.metrics.F1Score(name="f1")
+    plain.compile(optimizer=keras.optimizers.SGD(0.5), loss="categorical_crossentropy", metrics=[metric])
+    history = plain.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
+    return plain.get_weights(), history["f1"], plain.evaluate(x, y, verbose=0)[0]
+
+
+def test_sparse_gradients_vector_metrics_and_a_loop_of_ones_own(ranks: Found) -> None:
+    expected, f1, loss = plain_words()
+    for found in ranks:
+        assert_same_weights(weights(found, "words"), expected, atol=1e-6)
+        np.testing.assert_allclose(found["words: f1"], f1, rtol=1e-5)
+        assert found["words: evaluated"] == pytest.approx(loss, rel=1e-5)
+        assert_same_weights([found[f"words: own {place}"] for place in range(3)], expected, atol=1e-6)
+        assert found["words: refused"] == (len(ranks) > 1)
+
+
+def test_an_overflow_on_one_rank_skips_the_step_on_all(ranks: Found) -> None:
+    for found in ranks:
+        assert not found["overflow: skipped"].any()
+        assert found["overflow: taken"].any()
+        assert found["overflow: scale skipped"] == 2**14  # Keras starts at 2**15 and halves
+        assert_same_weights(weights(found, "overflow"), weights(ranks[0], "overflow"), atol=0)
 
 
 def standard(pixels: Any) -> Any:

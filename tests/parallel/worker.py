@@ -18,6 +18,7 @@ import tensorflow as tf
 import hpcdl
 from hpcdl.config.load import load
 from hpcdl.data import cifar10
+from hpcdl.errors import ConfigError
 from hpcdl.training import device, session
 from hpcdl.training.timing import StepTimes
 from hpcdl.training.trainer import Trainer
@@ -68,6 +69,9 @@ def collectives(world: hpcdl.World) -> dict[str, Any]:
     for place, total in enumerate(engine.sum_tensors([tf.ones([2]), tf.ones([1], tf.int32)])):
         found[f"eager {place}"] = total.numpy()
     found["gathered"] = np.array([item["rank"] for item in hpcdl.allgather_object({"rank": world.rank, "text": "ü"})])
+    found["mean of booleans"] = hpcdl.allreduce([True, False])
+    found["mean of bytes"] = hpcdl.allreduce(np.array([200], np.uint8))
+    found["sum of bytes"] = hpcdl.allreduce(np.array([200], np.uint8), op="sum")
     found["mean"] = hpcdl.allreduce([1.0, world.rank])
     found["mean of integers"] = hpcdl.allreduce(np.array([world.rank, 1]))
     hpcdl.barrier()
@@ -115,9 +119,16 @@ def early_stop(world: hpcdl.World) -> dict[str, Any]:
 def seen(world: hpcdl.World) -> dict[str, Any]:
     """The samples of two epochs, in order, by arrays and by a dataset."""
     places = np.arange(problem.SAMPLES)
+    keras.utils.set_random_seed(world.rank)  # of no account for arrays
     as_arrays = hpcdl.shard((places, places), problem.BATCH, seed=3)
+    refused = ""
+    try:
+        hpcdl.shard(tf.data.Dataset.from_tensor_slices((places, places)), problem.BATCH, seed=3)
+    except ConfigError as error:
+        refused = error.fix
+    keras.utils.set_random_seed(7)
     as_dataset = hpcdl.shard(tf.data.Dataset.from_tensor_slices((places, places)), problem.BATCH, seed=3)
-    found = {}
+    found: dict[str, Any] = {"refused": np.array("same seed" in refused)}
     for name, dataset in (("arrays", as_arrays), ("dataset", as_dataset)):
         for epoch in range(2):
             batches = [(x.numpy(), weight.numpy()) for x, _, weight in dataset]
@@ -125,6 +136,57 @@ def seen(world: hpcdl.World) -> dict[str, Any]:
             found[f"{name} {epoch} weights"] = np.concatenate([weight for _, weight in batches])
             found[f"{name} {epoch} batches"] = np.array([len(x) for x, _ in batches])
     return found
+
+
+def words(world: hpcdl.World) -> dict[str, Any]:
+    """Sparse gradients, a metric that is a vector, and a loop of the user's own after a broadcast."""
+    x, y = problem.words()
+    model = problem.reader(seed=world.rank)
+    metric = keras.metrics.F1Score(name="f1")
+    model.compile(
+        optimizer=hpcdl.distribute(keras.optimizers.SGD(0.5)), loss="categorical_crossentropy", metrics=[metric]
+    )
+    history = model.fit(hpcdl.shard((x, y), 8, shuffle=False), epochs=2, callbacks=hpcdl.callbacks(), verbose=0).history
+    found = {f"weight {place}": weight for place, weight in enumerate(model.get_weights())}
+    found["f1"] = np.array(history["f1"])
+    score = model.evaluate(
+        hpcdl.shard((x, y), 8, shuffle=False), callbacks=hpcdl.callbacks(), verbose=0, return_dict=True
+    )
+    found["evaluated"] = np.array(score["loss"])
+
+    own = problem.reader(seed=world.rank)
+    own.compile(optimizer=hpcdl.distribute(keras.optimizers.SGD(0.5)), loss="categorical_crossentropy")
+    try:
+        own.train_on_batch(x[:1], y[:1])
+        refused = False
+    except ConfigError:
+        refused = world.size > 1
+    hpcdl.broadcast(own)
+    for _ in range(2):
+        for mine, labels in hpcdl.shard((x, y), 8, shuffle=False):
+            own.train_on_batch(mine.numpy(), labels.numpy())
+    found["refused"] = np.array(refused)
+    return found | {f"own {place}": weight for place, weight in enumerate(own.get_weights())}
+
+
+def overflow(world: hpcdl.World) -> dict[str, Any]:
+    """mixed_float16: an infinite gradient on the last rank alone must skip the step everywhere."""
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        model = problem.network(seed=0)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    model.compile(optimizer=hpcdl.distribute(keras.optimizers.SGD(0.05)), loss="mse")
+    before = [weight.copy() for weight in model.get_weights()]
+    x, y = (array[:8] for array in problem.samples())
+    bad = y.copy()
+    bad[-1] = np.inf
+    found: dict[str, Any] = {}
+    for name, labels in (("skipped", bad), ("taken", y)):
+        model.fit(hpcdl.shard((x, labels), 8, shuffle=False), callbacks=hpcdl.callbacks(), verbose=0)
+        found[name] = np.array([not np.array_equal(w, b) for w, b in zip(model.get_weights(), before, strict=True)])
+        found[f"scale {name}"] = np.array(float(model.optimizer.dynamic_scale.numpy()))
+    return found | {f"weight {place}": weight for place, weight in enumerate(model.get_weights())}
 
 
 def train(world: hpcdl.World, *overrides: str) -> dict[str, Any]:
@@ -154,8 +216,10 @@ def main() -> None:
         "fit apart": lambda: fit_apart(world),
         "early stop": lambda: early_stop(world),
         "seen": lambda: seen(world),
+        "words": lambda: words(world),
+        "overflow": lambda: overflow(world),
         "cnn": lambda: train(world, "model.name=cifar10-cnn", "optimizer.learning_rate=0.005"),
-        "resnet": lambda: train(world, "train.steps=3", "optimizer.learning_rate=0.02"),
+        "resnet": lambda: train(world, "train.steps=3", "optimizer.learning_rate=0.02", "train.evaluate=false"),
     }
     found = {f"{name}: {key}": value for name, do in work.items() for key, value in do().items()}
     again = hpcdl.init()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hpcdl.data import cifar10
+from hpcdl.data.cifar10_synth import synthesize
 from hpcdl.data.sources import locate
 from hpcdl.errors import DataError
 
@@ -40,7 +41,7 @@ def test_pixels_and_labels_are_where_the_layout_says(tmp_path: Path) -> None:
 
 
 def test_the_stand_in_repeats_bit_for_bit_and_says_what_it_is(small_cifar: Path, tmp_path: Path) -> None:
-    cifar10.synthesize(tmp_path, train=250, test=60)
+    synthesize(tmp_path, train=250, test=60)
     for name in (*cifar10.TRAIN_FILES, cifar10.TEST_FILE):
         assert (tmp_path / cifar10.FOLDER / name).read_bytes() == (small_cifar / cifar10.FOLDER / name).read_bytes()
     data = cifar10.load(small_cifar / cifar10.FOLDER)
@@ -50,7 +51,7 @@ def test_the_stand_in_repeats_bit_for_bit_and_says_what_it_is(small_cifar: Path,
 
 def test_the_stand_in_can_be_learned(tmp_path: Path) -> None:
     """The nearest class mean is right far more often than chance."""
-    cifar10.synthesize(tmp_path, train=1000, test=300)
+    synthesize(tmp_path, train=1000, test=300)
     data = cifar10.load(tmp_path / cifar10.FOLDER)
     train, test = data.train.pixels.reshape(1000, -1) / 255.0, data.test.pixels.reshape(300, -1) / 255.0
     means = np.stack([train[data.train.labels == label].mean(0) for label in range(10)])
@@ -103,7 +104,7 @@ def test_a_label_out_of_range_and_a_missing_file_are_named(copy: Path) -> None:
 def test_a_stand_in_is_never_written_over_data(copy: Path) -> None:
     before = (copy / cifar10.TEST_FILE).read_bytes()
     with pytest.raises(DataError, match="exists"):
-        cifar10.synthesize(copy.parent, train=50, test=10)
+        synthesize(copy.parent, train=50, test=10)
     assert (copy / cifar10.TEST_FILE).read_bytes() == before
     assert [path.name for path in copy.parent.iterdir()] == [cifar10.FOLDER]
 

@@ -93,10 +93,13 @@ def test_a_dry_run_prints_the_line_and_leaves_nothing(
     [
         (["run", "cifar10-cnn", "-n", "0"], "-n 0", 2),
         (["run", "cifar10-cnn", "-n", "4096"], "-n 4096", 2),
-        (["run", "cifar10-cnn", "--engine", "nccl"], "--engine nccl", 2),
+        (["run", "cifar10-cnn", "--engine", "nccl"], "engine 'nccl'", 2),
         (["run", "cifar10-cnn", "--data", "nowhere"], "--data nowhere", 2),
         (["run", "cifar10-cnn"], "no cifar10 data", 2),
         (["run", "cifar10-cnn", "model.name=resnet21"], "resnet21", 2),
+        (["run", "x" * 300], "xxx", 2),
+        (["run", "nowhere/my.yaml"], "nowhere/my.yaml", 2),
+        (["run", "a.py", "--out", "a"], "--out with a script", 2),
         (["run", "nothing.py"], "no script nothing.py", 2),
         (["run", "cifar10-cnn", "train.epochs"], "train.epochs", 2),
         (["run", "cifar100"], "recipe 'cifar100'", 2),
@@ -134,3 +137,32 @@ def test_importing_hpcdl_and_its_command_line_starts_no_tensorflow() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "received"),
+    [
+        (["run", "cifar10-cnn", "-n", "x"], "-n"),
+        (["run", "cifar10-cnn", "--ranksss", "2"], "--ranksss"),
+        (["run"], "CONFIG"),
+        (["walk"], "'walk'"),
+        (["bench", "scaling", "--repeats", "0"], "--repeats"),
+    ],
+)
+def test_a_wrong_command_line_has_the_same_form(
+    hpcdl: Callable[..., subprocess.CompletedProcess[str]], arguments: list[str], received: str
+) -> None:
+    done = hpcdl(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["hpcdl", "received", "expected", "fix"]
+    assert received in lines[1] and "--help" in lines[3]
+
+
+def test_a_folder_of_data_that_is_not_there_is_no_reason_to_take_another(
+    call: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("data", "synth", "cifar10", "--train", "50", "--test", "10")
+    monkeypatch.setenv("HPCDL_DATA", "typo")
+    with pytest.raises(HpcdlError, match="HPCDL_DATA=typo"):
+        call("run", "cifar10-cnn", "--dry-run")

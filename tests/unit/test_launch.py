@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from hpcdl.config.load import load
+from hpcdl.config.schema import LaunchConfig
 from hpcdl.errors import ConfigError, LaunchError
 from hpcdl.launch import folder as folders
 from hpcdl.launch import supervisor
 from hpcdl.launch.mpirun import find_mpirun, mpirun_argv
 from hpcdl.launch.plan import Machine, plan_recipe, plan_script
-from hpcdl.launch.topology import Topology, cpu_quota, usable_cores
+from hpcdl.launch.topology import Topology, cpu_quota, siblings, usable_cores
 from hpcdl.launch.tuning import check_slots, tune
 
 NODE = Topology("node1", tuple(range(8)), 8, "a processor", 64.0)
@@ -64,6 +65,7 @@ def test_a_recipe_takes_its_launch_section_along(tmp_path: Path) -> None:
     assert "TF_NUM_INTRAOP_THREADS=2" in line and "X=1" in line
     end = [
         sys.executable,
+        "-P",
         "-m",
         "hpcdl",
         "train",
@@ -79,10 +81,19 @@ def test_a_recipe_takes_its_launch_section_along(tmp_path: Path) -> None:
 
 
 def test_one_rank_needs_no_mpirun() -> None:
-    plan = plan_script(Path("a.py"), ["-x", "1"], 1, "auto", Machine(NODE, None, root=True))
+    plan = plan_script(Path("a.py"), ["-x", "1"], 1, "auto", LaunchConfig(), Machine(NODE, None, root=True))
     assert plan.argv[0] == "env" and plan.argv[-4:] == (sys.executable, "a.py", "-x", "1")
-    assert plan_script(Path("a.py"), [], 2, "mpi", MACHINE).argv[-4:] == (sys.executable, "-m", "mpi4py.run", "a.py")
-    assert "HPCDL_ENGINE=mpi" in plan_script(Path("a.py"), [], 2, "mpi", MACHINE).argv
+    argv = plan_script(Path("a.py"), [], 2, "mpi", LaunchConfig(threads=3), MACHINE).argv
+    assert argv[-4:] == (sys.executable, "-m", "mpi4py.run", "a.py")
+    assert {"HPCDL_ENGINE=mpi", "TF_NUM_INTRAOP_THREADS=3"} <= set(argv)
+
+
+def test_what_the_user_has_set_wins_over_what_is_chosen_and_the_recipe_over_both(tmp_path: Path) -> None:
+    own = Machine(NODE, "mpirun", root=False, env={"TF_NUM_INTRAOP_THREADS": "5", "OMP_NUM_THREADS": "7"})
+    plan = plan_script(Path("a.py"), [], 2, "auto", LaunchConfig(), own)
+    assert plan.tuning.threads == 5 and "OMP_NUM_THREADS=7" in plan.argv
+    config = load("cifar10-cnn", ["launch.env.OMP_NUM_THREADS=9"])
+    assert "OMP_NUM_THREADS=9" in plan_recipe(config, 2, tmp_path, Path("/sets"), own).argv
 
 
 def test_ranks_that_have_no_place_are_refused(tmp_path: Path) -> None:
@@ -99,28 +110,47 @@ def test_ranks_that_have_no_place_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("allowed", "logical", "physical", "quota", "cores"),
+    ("cores", "quota", "usable"), [(2, None, 2), (8, 2.5, 2), (8, 0.5, 1), (1, None, 1), (2, 16.0, 2)]
+)
+def test_cores_are_what_can_be_used(cores: int, quota: float | None, usable: int) -> None:
+    assert usable_cores(cores, quota) == usable
+
+
+def test_hardware_threads_of_a_core_count_once(tmp_path: Path) -> None:
+    for cpu, threads in enumerate(["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"]):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{threads}\n", encoding="ascii")
+    assert len(siblings(range(8), tmp_path)) == 4
+    assert len(siblings([0, 1, 2, 3], tmp_path)) == 4  # a mask of four whole cores
+    assert len(siblings([0, 4], tmp_path)) == 1
+    assert len(siblings([0, 9], tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
     [
-        (2, 2, 2, None, 2),
-        (8, 8, 4, None, 4),  # two hardware threads a core
-        (4, 64, 32, None, 2),  # an affinity mask of two cores
-        (8, 8, 8, 2.5, 2),  # a container's share
-        (8, 8, 8, 0.5, 1),
-        (1, None, None, None, 1),
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu.max": "max 100000"}, None),
+        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/job/step\n", {"job/cpu.max": "400000 100000", "job/step/cpu.max": "max 100000"}, 4.0),
+        ("0::/job/step\n", {"job/cpu.max": "400000 100000", "job/step/cpu.max": "200000 100000"}, 2.0),
+        ("4:cpu,cpuacct:/job\n1:memory:/x\n", {"cpu,cpuacct/job/cpu.cfs_quota_us": "-1"}, None),
+        (
+            "4:cpu,cpuacct:/job\n",
+            {"cpu,cpuacct/job/cpu.cfs_quota_us": "300000", "cpu,cpuacct/job/cpu.cfs_period_us": "100000"},
+            3.0,
+        ),
     ],
 )
-def test_cores_are_what_can_be_used(
-    allowed: int, logical: int | None, physical: int | None, quota: float | None, cores: int
+def test_the_control_groups_quota_is_read(
+    tmp_path: Path, groups: str, files: dict[str, str], quota: float | None
 ) -> None:
-    assert usable_cores(allowed, logical, physical, quota) == cores
-
-
-def test_the_control_groups_quota_is_read(tmp_path: Path) -> None:
-    assert cpu_quota(tmp_path) is None
-    (tmp_path / "cpu.max").write_text("max 100000\n", encoding="ascii")
-    assert cpu_quota(tmp_path) is None
-    (tmp_path / "cpu.max").write_text("150000 100000\n", encoding="ascii")
-    assert cpu_quota(tmp_path) == 1.5
+    (tmp_path / "self").write_text(groups, encoding="ascii")
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(f"{text}\n", encoding="ascii")
+    assert cpu_quota(tmp_path / "self", tmp_path / "root") == quota
 
 
 def test_mpirun_is_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,12 +170,34 @@ def test_a_folder_is_never_mixed_with_an_older_run(tmp_path: Path) -> None:
     folders.prepare(folder, overwrite=False)
     folders.prepare(folder, overwrite=False)  # empty still
     (folder / "ranks").mkdir()
-    (folder / "summary.json").touch()
+    (folder / "launch.json").touch()
     (folder / "notes.txt").touch()
     with pytest.raises(ConfigError, match="holds an earlier run"):
         folders.prepare(folder, overwrite=False)
     folders.prepare(folder, overwrite=True)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_an_older_benchmark_goes_with_its_report(tmp_path: Path) -> None:
+    start = tmp_path / "runs" / "weak-2-1"
+    start.mkdir(parents=True)
+    for path in (start / "launch.json", tmp_path / "results.json", tmp_path / "report.html", tmp_path / "other"):
+        path.touch()
+    folders.prepare(tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_overwrite_deletes_nothing_that_hpcdl_did_not_write(tmp_path: Path) -> None:
+    """--out . in a project that has a config.yaml of its own, and runs beside it."""
+    kept = [tmp_path / "config.yaml", tmp_path / "runs" / "a" / "summary.json"]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for _ in kept:
+        with pytest.raises(ConfigError, match="that no run left there"):
+            folders.prepare(tmp_path, overwrite=True)
+        assert all(path.exists() for path in kept)
+        (tmp_path / "results.json").touch()  # even beside a benchmark's results
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -186,6 +238,8 @@ def test_a_signal_reaches_the_ranks(tmp_path: Path) -> None:
 
 def test_ranks_of_an_outer_launcher_are_forgotten() -> None:
     outer = {
+        "SLURM_PROCID": "1",
+        "PMI_RANK": "1",
         "OMPI_COMM_WORLD_RANK": "1",
         "PMIX_RANK": "1",
         "HOROVOD_RANK": "0",
@@ -194,3 +248,32 @@ def test_ranks_of_an_outer_launcher_are_forgotten() -> None:
         "A": "b",
     }
     assert supervisor.inherited(outer) == {"OMPI_MCA_btl": "self", "HOROVOD_CYCLE_TIME": "5", "A": "b"}
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """nohup hpcdl run … survives the end of its session."""
+    ready = tmp_path / "ready"
+    sent: list[int] = []
+
+    def watch() -> None:
+        if ready.exists() and not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert supervisor.run(["sh", "-c", f"touch {ready}; sleep 1; exit 0"], os.environ, watch=watch) == 0
+        assert sent
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_job_that_a_signal_stops_in_order_keeps_its_code(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+
+    def watch() -> None:
+        if ready.exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    script = f"trap 'exit 75' TERM; touch {ready}; while :; do sleep 0.05; done"
+    assert supervisor.run(["sh", "-c", script], os.environ, watch=watch) == 75

@@ -12,16 +12,6 @@ from hpcdl.cli.progress import Tail
 from hpcdl.errors import RecordError
 
 
-def test_events_survive_a_torn_last_line(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    assert list(records.read_events(path)) == []
-    records.append_event(path, {"event": "a", "text": "ü\n"})
-    records.append_event(path, {"event": "b"})
-    with path.open("a", encoding="utf-8") as file:
-        file.write('{"event": "c", "lo')
-    assert [event["event"] for event in records.read_events(path)] == ["a", "b"]
-
-
 def test_a_tail_waits_for_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     tail = Tail(path)
