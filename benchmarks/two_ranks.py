@@ -3,8 +3,8 @@
     python benchmarks/two_ranks.py --data DIR [--repeats 5] [--steps 20] [--out FILE.json]
 
 ResNet-20, CIFAR-10, batch 128 a rank. One repetition goes over all rows before the next begins;
-ratios are of medians, with bootstrap 95 % intervals. The limit is the sum of two single-rank
-processes of one thread each, run at the same time.
+ratios are taken within a repetition, with bootstrap 95 % intervals of their median. The limit is
+the sum of two single-rank processes of one thread each, run at the same time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
-from hpcdl.analysis.stats import median, ratio_interval
+from hpcdl.analysis.stats import median, median_interval
 from hpcdl.bench.scaling import read_repetition
 from hpcdl.data.sources import locate
 from hpcdl.launch.topology import read_topology
@@ -84,6 +84,27 @@ def seconds(code: list[str], runs: int = 9) -> float:
     return median(times)
 
 
+def compare(samples: dict[str, list[float]]) -> list[dict[str, object]]:
+    """Prints and answers each row's rates, and its ratios to the first row (the limit) and the last (plain Keras).
+
+    Ratios are taken repetition by repetition: what ran minutes apart is not compared, so a machine
+    that drifts does not blur them.
+    """
+    limit, *_, alone = samples
+    table: list[dict[str, object]] = []
+    print(f"\n{'':48}{'images/s':>9}  of the limit          of plain Keras")
+    for name, own in samples.items():
+        row: dict[str, object] = {"row": name, "samples": own, "median": median(own)}
+        told = ""
+        for key, base in (("of_limit", limit), ("of_plain", alone)):
+            ratio = median_interval([one / other for one, other in zip(own, samples[base], strict=True)])
+            row[key] = ratio.model_dump()
+            told += f"  {ratio.median:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+        print(f"{name:48}{median(own):9.1f}{told}")
+        table.append(row)
+    return table
+
+
 def main() -> None:
     """Measures, prints a table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,19 +127,7 @@ def main() -> None:
         for name, measure in rows.items():
             samples[name].append(measure())
             print(f"{repeat + 1}/{options.repeats}  {samples[name][-1]:8.1f} images/s  {name}", flush=True)
-    limit, *_, alone = rows
-    table = []
-    print(f"\n{'':48}{'images/s':>9}  of the limit          of plain Keras")
-    for name, own in samples.items():
-        row: dict[str, object] = {"row": name, "samples": own, "median": median(own)}
-        told = ""
-        for key, base in (("of_limit", limit), ("of_plain", alone)):
-            low, high = ratio_interval(own, samples[base])
-            ratio = median(own) / median(samples[base])
-            row[key] = {"median": ratio, "low": low, "high": high}
-            told += f"  {ratio:.3f} [{low:.3f}, {high:.3f}]"
-        print(f"{name:48}{median(own):9.1f}{told}")
-        table.append(row)
+    table = compare(samples)
     starts = {
         "hpcdl --help": seconds(["-m", "hpcdl", "--help"]),
         "import hpcdl": seconds(["-c", "import hpcdl"]),
