@@ -22,7 +22,7 @@ from pathlib import Path
 from time import perf_counter
 
 from hpcdl.analysis.stats import median, median_interval
-from hpcdl.bench.scaling import read_repetition
+from hpcdl.bench.repetition import read_repetition
 from hpcdl.data.sources import locate
 from hpcdl.launch.topology import read_topology
 

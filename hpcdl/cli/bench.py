@@ -54,7 +54,8 @@ def scaling(
     """
     from rich.console import Console
 
-    from hpcdl.bench.scaling import MODES, Study, parse_ranks, plans, run_study
+    from hpcdl.bench.scaling import plans, run_study
+    from hpcdl.bench.study import MODES, Study, parse_ranks
     from hpcdl.cli import prepare
     from hpcdl.config.engines import resolve
     from hpcdl.launch import folder as folders
@@ -80,9 +81,9 @@ def scaling(
     check_slots(here.topology, max(sizes), oversubscribe=oversubscribe)
     place = prepare.data_path(recipe, data)
     folder = (out or folders.default_folder(f"scaling-{recipe.name}", datetime.now())).absolute()
-    planned = plans(study, folder, place, here, oversubscribe=oversubscribe)
+    planned = plans(study, folder, place, here)
     if dry_run:
-        for _, plan in planned.values():
+        for plan in planned.values():
             typer.echo(shlex.join(plan.argv))
         return
     folders.prepare(folder, overwrite=overwrite)
@@ -102,7 +103,7 @@ def scaling(
         )
 
     command = ["hpcdl", *sys.argv[1:]]
-    results = run_study(study, folder, place, here, os.environ, command, done, oversubscribe=oversubscribe)
+    results = run_study(study, folder, place, here, os.environ, command, done)
     if as_json:
         typer.echo((folder / "results.json").read_text(encoding="utf-8"), nl=False)
         return

@@ -15,7 +15,8 @@ from hpcdl.cli.options import Binding, Data, DryRun, Engine, Json, Out, Oversubs
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hpcdl.launch.plan import Plan
+    from hpcdl.config.schema import RunConfig
+    from hpcdl.launch.plan import Machine, Plan
     from hpcdl.launch.topology import Topology
 
 
@@ -51,97 +52,61 @@ def run(
       hpcdl run my.yaml -n 4 --engine mpi --dry-run
       hpcdl run script.py -n 2 -- --my-option 3
     """
-    if target.endswith(".py"):
-        given = {"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json}
-        for option in (option for option, value in given.items() if value):
-            raise ConfigError(f"{option} with a script", f"{option} with a recipe", "pass it to the script, after --")
-        raise typer.Exit(
-            _script(
-                Path(target), rest or [], ranks, engine, threads, binding, oversubscribe=oversubscribe, dry_run=dry_run
-            )
-        )
-    settings = [f"launch.{name}={value}" for name, value in (("threads", threads), ("binding", binding)) if value]
-    _recipe(
-        target,
-        [*(rest or []), *settings],
-        ranks,
-        engine,
-        out,
-        data,
-        oversubscribe=oversubscribe,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        as_json=as_json,
-    )
-
-
-def _script(
-    script: Path,
-    arguments: list[str],
-    ranks: int,
-    engine: str,
-    threads: int | None,
-    binding: str | None,
-    *,
-    oversubscribe: bool,
-    dry_run: bool,
-) -> int:
-    from hpcdl.cli.prepare import machine
+    from hpcdl.cli import prepare
     from hpcdl.config.engines import resolve
     from hpcdl.config.load import launch_config
-    from hpcdl.launch import supervisor
-    from hpcdl.launch.plan import plan_script
+    from hpcdl.launch import folder as folders
+    from hpcdl.launch.plan import plan_recipe, plan_script
+    from hpcdl.launch.tuning import check_slots
 
-    if not script.is_file():
-        raise ConfigError(f"no script {script}", "a Python file", "check the path")
-    launch = launch_config(threads, binding)
-    here = machine(ranks)
-    plan = plan_script(script, arguments, ranks, engine, launch, here, oversubscribe=oversubscribe)
-    resolve(engine, ranks)
+    here = prepare.machine(ranks)
+    check_slots(here.topology, ranks, oversubscribe=oversubscribe)
+    if target.endswith(".py"):
+        _check_script(Path(target), {"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json})
+        name, engine = Path(target).name, resolve(engine, ranks)
+        plan = plan_script(Path(target), rest or [], ranks, engine, launch_config(threads, binding), here)
+    else:
+        settings = [f"launch.{key}={value}" for key, value in (("threads", threads), ("binding", binding)) if value]
+        config = prepare.recipe(target, [*(rest or []), *settings], ranks, engine)
+        name, engine = config.name, resolve(config.engine.name, ranks)
+        folder = (out or folders.default_folder(name, datetime.now())).absolute()
+        plan = plan_recipe(config, ranks, folder, prepare.data_path(config, data), here)
+    announcement = _announcement(name, engine, plan, here.topology)
     if dry_run:
         typer.echo(shlex.join(plan.argv))
-        return 0
-    typer.echo(_announcement(script.name, resolve(engine, ranks), plan, here.topology), err=True)
+    elif target.endswith(".py"):
+        _run_script(plan, announcement)
+    else:
+        folders.prepare(folder, overwrite=overwrite)
+        _run_recipe(config, plan, folder, here, announcement, as_json=as_json)
+
+
+def _check_script(script: Path, given: dict[str, object]) -> None:
+    """Refuses a script that is not there, and options that mean nothing to a script."""
+    if not script.is_file():
+        raise ConfigError(f"no script {script}", "a Python file", "check the path")
+    for option in (option for option, value in given.items() if value):
+        raise ConfigError(f"{option} with a script", f"{option} with a recipe", "pass it to the script, after --")
+
+
+def _run_script(plan: Plan, announcement: str) -> None:
+    from hpcdl.launch import supervisor
+
+    typer.echo(announcement, err=True)
     code = supervisor.run(plan.argv, supervisor.inherited(os.environ))
-    return code if code in (0, supervisor.STOPPED) else 1
+    raise typer.Exit(code if code in (0, supervisor.STOPPED) else 1)
 
 
-def _recipe(
-    target: str,
-    overrides: list[str],
-    ranks: int,
-    engine: str,
-    out: Path | None,
-    data: str | None,
-    *,
-    oversubscribe: bool,
-    overwrite: bool,
-    dry_run: bool,
-    as_json: bool,
+def _run_recipe(
+    config: RunConfig, plan: Plan, folder: Path, here: Machine, announcement: str, *, as_json: bool
 ) -> None:
     from rich.console import Console
 
-    from hpcdl.cli import prepare
     from hpcdl.cli.progress import Display, Tail
-    from hpcdl.config.engines import resolve
-    from hpcdl.launch import folder as folders
-    from hpcdl.launch.plan import plan_recipe
     from hpcdl.launch.run import run_recipe
-    from hpcdl.launch.tuning import check_slots
 
-    config = prepare.recipe(target, overrides, ranks, engine)
-    here = prepare.machine(ranks)
-    check_slots(here.topology, ranks, oversubscribe=oversubscribe)
-    folder = (out or folders.default_folder(config.name, datetime.now())).absolute()
-    plan = plan_recipe(config, ranks, folder, prepare.data_path(config, data), here, oversubscribe=oversubscribe)
-    if dry_run:
-        typer.echo(shlex.join(plan.argv))
-        return
-    folders.prepare(folder, overwrite=overwrite)
     console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
-    engine_name = resolve(config.engine.name, ranks)
-    console.print(_announcement(config.name, engine_name, plan, here.topology), highlight=False)
-    console.print(f"records: {folder}", highlight=False)
+    console.print(f"{announcement}\nrecords: {folder}", highlight=False)
     tail = Tail(folder / "events.jsonl")
     with Display(console) as display:
 
@@ -176,5 +141,5 @@ def _conclusion(summary: dict[str, Any], folder: Path) -> str:
 
 
 def count(many: int, noun: str) -> str:
-    """ "1 rank", "2 ranks"."""
+    """A number and its noun: 1 rank, 2 ranks."""
     return f"{many} {noun}{'' if many == 1 else 's'}"

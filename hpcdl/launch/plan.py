@@ -11,7 +11,7 @@ from hpcdl.config.checks import check_ranks
 from hpcdl.config.schema import LaunchConfig, RunConfig
 from hpcdl.launch.mpirun import mpirun_argv
 from hpcdl.launch.topology import Topology
-from hpcdl.launch.tuning import Tuning, check_slots, tune
+from hpcdl.launch.tuning import Tuning, tune
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,12 @@ class Machine:
     """Variables that the user has set already; they win over what is chosen."""
 
 
-def plan_recipe(
-    config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine, *, oversubscribe: bool = False
-) -> Plan:
+def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine) -> Plan:
     """The line that trains a recipe.
 
     Raises:
         ConfigError: ranks that the machine or the recipe has no place for.
     """
-    check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
     check_ranks(config, ranks)
     # -P: the ranks import what is installed, and nothing that happens to lie in the current folder.
     command = [
@@ -69,8 +66,6 @@ def plan_script(
     engine: str,
     launch: LaunchConfig,
     machine: Machine,
-    *,
-    oversubscribe: bool = False,
 ) -> Plan:
     """The line that runs a user's script on every rank.
 
@@ -79,7 +74,6 @@ def plan_script(
     Raises:
         ConfigError: ranks that the machine has no place for.
     """
-    check_slots(machine.topology, ranks, oversubscribe=oversubscribe)
     runner = ["-m", "mpi4py.run"] if ranks > 1 else []
     command = [sys.executable, *runner, str(script), *arguments]
     return _plan(command, ranks, machine, launch, {"HPCDL_ENGINE": engine})

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcdl.bench.scaling import Study, parse_ranks, point_config, read_repetition, run_folder
+from hpcdl.bench.repetition import read_repetition
+from hpcdl.bench.scaling import run_folder
+from hpcdl.bench.study import Study, parse_ranks, point_config
 from hpcdl.config.load import load
 from hpcdl.errors import ConfigError, RecordError
 
@@ -28,6 +30,8 @@ def test_weak_scaling_keeps_the_batch_a_rank() -> None:
 def test_strong_scaling_keeps_the_global_batch() -> None:
     batches = [point_config(study(), "strong", ranks, 2).train for ranks in (1, 2, 4)]
     assert [(train.global_batch, train.micro_batch) for train in batches] == [(256, 128), (256, 128), (256, 64)]
+    uneven = [point_config(study("train.global_batch=384"), "strong", ranks, 2).train for ranks in (1, 2, 4)]
+    assert [train.micro_batch for train in uneven] == [128, 96, 96]  # equal shares of 192 and 96
     with pytest.raises(ConfigError, match="strong scaling"):
         point_config(study(ranks=(1, 3)), "strong", 3, 2)
 
