@@ -83,10 +83,10 @@ def run(
 
 def _check_script(script: Path, given: dict[str, object]) -> None:
     """Refuses a script that is not there, and options that mean nothing to a script."""
-    if not script.is_file():
-        raise ConfigError(f"no script {script}", "a Python file", "check the path")
     for option in (option for option, value in given.items() if value):
         raise ConfigError(f"{option} with a script", f"{option} with a recipe", "pass it to the script, after --")
+    if not script.is_file():
+        raise ConfigError(f"no script {script}", "a Python file", "check the path")
 
 
 def _run_script(plan: Plan, announcement: str) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +76,30 @@ def test_run_bench_and_report(hpcdl: Run, small_cifar: Path, tmp_path: Path) -> 
     assert float(rows[1]["images_per_s"]) == pytest.approx(two["images_per_s"]["median"], rel=1e-3)
     page = (tmp_path / "runs/scaling/report.html").read_text(encoding="utf-8")
     assert "synthetic" in page and "cifar10-cnn" in page
+
+
+def test_a_terminal_gets_a_live_bar(small_cifar: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hpcdl", "run", "cifar10-cnn", "--data", str(small_cifar), "train.epochs=40"]
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    process = subprocess.Popen([*command, "--out", "a"], cwd=tmp_path, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while chunk := _read(ours):
+        shown += chunk
+    os.close(ours)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "\x1b[" in text  # drawn in place
+    bars = [line for line in re.split(r"[\r\n]", text) if "━" in line and "/320" in line]
+    assert any("loss" in bar and "accuracy" in bar and "images/s" in bar for bar in bars)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux's way to say that the other side has closed
+        return b""
 
 
 @pytest.mark.parametrize(
