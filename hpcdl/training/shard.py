@@ -29,17 +29,16 @@ def shard(data: Any, global_batch: int, *, shuffle: bool = True, seed: int = 0) 
         data: a tuple (x, y) of arrays or nests of arrays with one length, or an unbatched
             tf.data.Dataset of (x, y) pairs that gives every rank the same elements in the same order.
         global_batch: samples an update over all ranks; a multiple of the world size.
-        shuffle: draw a new order every epoch, from `seed`. Arrays are shuffled whole, a dataset
-            through a buffer of 100,000 elements,
-            for which the ranks' global TensorFlow seeds must agree.
+        shuffle: draw a new order every epoch, from `seed`. Arrays are shuffled whole; a dataset goes
+            through a buffer of 100,000 elements, for which the ranks' global seeds must agree.
         seed: the same on every rank.
 
     Returns:
         Batches (x, y), or (x, y, sample_weight), of global_batch / world size samples.
 
     Raises:
-        ConfigError: global_batch is not a positive multiple of the world size, or the data are empty
-            or of different lengths.
+        ConfigError: global_batch is not a positive multiple of the world size, the data are empty or
+            of different lengths, or a dataset is to be shuffled under different global seeds.
         WorldError: `hpcdl.init` was not called.
     """
     world = current().world
@@ -59,7 +58,10 @@ def _of_arrays(data: Any, global_batch: int, *, shuffle: bool, seed: int) -> tf.
         raise ConfigError(
             type(data).__name__, "(x, y) arrays or an unbatched tf.data.Dataset", "pass hpcdl.shard((x, y), …)"
         )
-    arrays = tf.nest.map_structure(tf.convert_to_tensor, data)
+    with tf.device("/CPU:0"):  # a GPU gets batches, not the set
+        arrays = tf.nest.map_structure(tf.convert_to_tensor, data)
+    if any(array.shape.rank == 0 for array in tf.nest.flatten(arrays)):
+        raise ConfigError("a list of numbers, or a number", "NumPy arrays", "pass np.asarray(x)")
     lengths = {int(array.shape[0]) for array in tf.nest.flatten(arrays)}
     if len(lengths) != 1 or lengths == {0}:
         raise ConfigError(f"arrays of lengths {sorted(lengths)}", "one length, at least 1", "check x and y")

@@ -91,8 +91,9 @@ def test_sigterm_ends_the_ranks_of_a_recipe(tmp_path: Path, small_cifar: Path) -
         ("hpcdl.shard((x, x), 5)", "global_batch="),
         ("hpcdl.shard((x, x[1:]), 4)", "check x and y"),
         ("hpcdl.shard(x, 4)", "hpcdl.shard((x, y)"),
+        ("hpcdl.shard(([1, 2], [1, 2]), 2)", "np.asarray"),
     ],
-    ids=["undistributed", "no common start", "twice", "a name", "odd batch", "uneven arrays", "no pair"],
+    ids=["undistributed", "no common start", "twice", "a name", "odd batch", "uneven arrays", "no pair", "lists"],
 )
 def test_training_that_would_go_apart_is_refused_with_the_mend(
     hpcdl: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, body: str, told: str
