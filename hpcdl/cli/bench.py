@@ -26,7 +26,7 @@ def _group() -> None:
 
 @app.command("scaling")
 def scaling(
-    config: Annotated[str, typer.Argument(metavar="[CONFIG]", help="A recipe's name or file.")] = DEFAULT,
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A recipe's name or file.")] = DEFAULT,
     overrides: Overrides = None,
     ranks: Annotated[str, typer.Option("--ranks", help="World sizes, with commas between.")] = "1,2",
     mode: Annotated[

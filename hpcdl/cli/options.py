@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, e.g. train.epochs=1.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, e.g. train.epochs=1.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the records; default runs/NAME-DATE-TIME.")]
 Data = Annotated[

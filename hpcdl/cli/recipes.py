@@ -50,7 +50,7 @@ def show(name: Name) -> None:
 
 @app.command("copy")
 def copy(
-    name: Name, to: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: NAME.yaml here.")] = None
+    name: Name, to: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.yaml here.")] = None
 ) -> None:
     """Copy a recipe to a file of your own, to change it.
 

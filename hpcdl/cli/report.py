@@ -12,7 +12,7 @@ from hpcdl.cli.options import Json
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that hold results.json.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders that hold results.json.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the report; default the first DIR.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -30,7 +30,7 @@ def run(
     rest: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]... [-- ARGUMENTS]", help="Changes to the recipe; for a script, its arguments after --."
+            metavar="KEY=VALUE|ARGUMENT", help="Changes to the recipe; for a script, its arguments after --."
         ),
     ] = None,
     ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks to start (the world size).")] = 1,

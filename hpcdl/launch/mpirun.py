@@ -26,9 +26,12 @@ def mpirun_argv(mpirun: str, ranks: int, tuning: Tuning, command: Sequence[str],
         *(["--allow-run-as-root"] if as_root else []),
         "-np",
         str(ranks),
-        # Slots are counted by hpcdl, which knows of control groups; Open MPI would count again.
+        # Slots are counted by hpcdl, which knows of control groups; Open MPI would count again, and
+        # on some machines refuses more ranks than cores whatever the host is said to offer.
         "--host",
         f"localhost:{ranks}",
+        "--map-by",
+        "slot:OVERSUBSCRIBE",
         "--bind-to",
         tuning.binding,
         *[part for name, value in sorted(tuning.env.items()) for part in ("-x", f"{name}={value}")],

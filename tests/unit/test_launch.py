@@ -48,6 +48,8 @@ def test_the_mpirun_line_is_exact() -> None:
         "2",
         "--host",
         "localhost:2",
+        "--map-by",
+        "slot:OVERSUBSCRIBE",
         "--bind-to",
         "none",
         *[part for name in sorted(tuning.env) for part in ("-x", f"{name}={tuning.env[name]}")],
