@@ -21,7 +21,7 @@ def plans(study: Study, folder: Path, data: Path, machine: Machine) -> dict[tupl
     """The line of each point's first start.
 
     Raises:
-        ConfigError: a point that the machine or the recipe has no place for.
+        ConfigError: a point whose ranks the recipe's batch cannot serve.
     """
     found = {}
     for mode in study.modes:

@@ -39,7 +39,8 @@ def train(
     world = World.from_env(os.environ)
     resolved = prepare.recipe(config, overrides or [], world.size, engine)
     check_ranks(resolved, world.size)
-    place = prepare.data_path(resolved, data)
+    # The launcher has found and checked the data already; an archive takes seconds to read.
+    place = Path(data) if prepared and data else prepare.data_path(resolved, data)
     if out is None and world.size > 1:
         raise ConfigError(f"no --out for {world.size} ranks", "one folder for all ranks", "add --out FOLDER")
     folder = (out or folders.default_folder(resolved.name, datetime.now())).absolute()

@@ -39,7 +39,7 @@ def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine
     """The line that trains a recipe.
 
     Raises:
-        ConfigError: ranks that the machine or the recipe has no place for.
+        ConfigError: more ranks than the recipe has micro-batches.
     """
     check_ranks(config, ranks)
     # -P: the ranks import what is installed, and nothing that happens to lie in the current folder.
@@ -70,9 +70,6 @@ def plan_script(
     """The line that runs a user's script on every rank.
 
     mpi4py.run ends all ranks when one leaves with an error, whatever way it leaves.
-
-    Raises:
-        ConfigError: ranks that the machine has no place for.
     """
     runner = ["-m", "mpi4py.run"] if ranks > 1 else []
     command = [sys.executable, *runner, str(script), *arguments]

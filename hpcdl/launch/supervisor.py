@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -67,10 +67,8 @@ def run(
             stack.callback(signal.signal, number, signal.signal(number, forward))
         code = None
         while code is None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 code = process.wait(POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                code = None
             if watch:
                 watch()
     if received and code not in (0, STOPPED):

@@ -111,5 +111,5 @@ def save_model(model: keras.Model, path: Path) -> None:
 
 def _place(session: Session) -> dict[str, Any]:
     world = session.world
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cpus = sorted(os.sched_getaffinity(0))
     return {"rank": world.rank, "host": gethostname(), "node": world.node, "local_rank": world.local_rank, "cpus": cpus}

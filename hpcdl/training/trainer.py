@@ -66,17 +66,16 @@ class Trainer:
         for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
             parts = self._shares[: self.updates - first]
             logs = self._epoch(epoch, first, parts, whole)
+            mean_statistics(self._session.engine, self.model)  # what is tested and saved is not rank 0's own
             if self._config.train.evaluate:
                 logs |= {f"test_{name}": value for name, value in self.test().items()}
             self._emit({"event": "epoch", "epoch": epoch + 1, "update": first + len(parts), **logs})
-        mean_statistics(self._session.engine, self.model)  # what is saved is not rank 0's own
         rate = whole.images / whole.seconds
         seconds = perf_counter() - began
         return {**logs, "images_per_s": rate, "images": whole.images, "updates": self.updates, "seconds": seconds}
 
     def test(self) -> dict[str, float]:
         """Loss and accuracy over the whole test set, each image once."""
-        mean_statistics(self._session.engine, self.model)
         size = TEST_BATCH * self._session.world.size
         sums = np.zeros(3)
         parts = [part for part in self._share(len(self._data.test), size, TEST_BATCH) if part.stop > part.start]
