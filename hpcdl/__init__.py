@@ -9,10 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpcdl.training.api import allgather_object, allreduce, barrier, broadcast, callbacks, distribute, init, shard
+    from hpcdl.training.api import (
+        LARS,
+        allgather_object,
+        allreduce,
+        barrier,
+        broadcast,
+        callbacks,
+        distribute,
+        evaluate,
+        ghost_normalization,
+        init,
+        predict,
+        shard,
+        synchronize_normalization,
+    )
     from hpcdl.world import World
 
-__all__ = ["World", "allgather_object", "allreduce", "barrier", "broadcast", "callbacks", "distribute", "init", "shard"]
+__all__ = [
+    "LARS",
+    "World",
+    "allgather_object",
+    "allreduce",
+    "barrier",
+    "broadcast",
+    "callbacks",
+    "distribute",
+    "evaluate",
+    "ghost_normalization",
+    "init",
+    "predict",
+    "shard",
+    "synchronize_normalization",
+]
 
 
 def __getattr__(name: str) -> Any:

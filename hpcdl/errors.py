@@ -55,3 +55,7 @@ class RecordError(HpcdlError):
 
 class DivergenceError(HpcdlError):
     """Training that produced an infinity or NaN."""
+
+
+class ReplicaError(HpcdlError):
+    """Ranks whose weights are no longer the same."""

@@ -29,9 +29,10 @@ def explain(error: ValidationError, model: type[BaseModel], name: str) -> Config
         return ConfigError(f"{name}: no {key}", "name, data.source and model.name in every recipe", f"add {key}")
     received, fix = f"{name}: {key}={problem['input']!r}", f"change {key}, in the file or on the command line ({key}=…)"
     if problem["type"] == "value_error":
+        where, example = (f"keys of {key}", f"{key}.…") if key else ("sections", "section.key")
         received, fix = (
-            f"{name}: keys of {key} that do not go together",
-            f"change them, in the file or on the command line ({key}.…=…)",
+            f"{name}: {where} that do not go together",
+            f"change them, in the file or on the command line ({example}=…)",
         )
     same_place = [other for other in error.errors() if locate(model, other["loc"])[1] == path]
     expected = " or ".join(dict.fromkeys(_expected(other["msg"]) for other in same_place))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,6 +12,34 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+OPTIMIZER_SHARED = {"learning_rate", "weight_decay", "decay", "clipnorm", "global_clipnorm", "clipvalue"}
+OPTIMIZER_OWN = {
+    "sgd": {"momentum", "nesterov"},
+    "adam": {"beta_1", "beta_2", "epsilon"},
+    "adamw": {"beta_1", "beta_2", "epsilon"},
+    "nadam": {"beta_1", "beta_2", "epsilon"},
+    "lamb": {"beta_1", "beta_2", "epsilon"},
+    "rmsprop": {"rho", "momentum", "epsilon"},
+    "lars": {"momentum", "nesterov", "trust", "epsilon"},
+}
+"""What each optimizer takes besides OPTIMIZER_SHARED."""
+
+SCHEDULE_SHARED = {"warmup_epochs", "scaling", "base_batch", "momentum_correction"}
+SCHEDULE_OWN = {
+    "constant": set[str](),
+    "cosine": set[str](),
+    "step": {"milestones", "factor"},
+    "one-cycle": {"start_factor", "final_factor"},
+}
+"""What each schedule takes besides SCHEDULE_SHARED."""
+
+
+def _refuse_foreign(name: str, given: Iterable[str], own: set[str]) -> None:
+    """Refuses keys that the rule or schedule of that name does not take."""
+    foreign = sorted(set(given) - own)
+    if foreign:
+        raise ValueError(f"{name} takes {', '.join(sorted(own))}, and not {', '.join(foreign)}")
 
 
 class Section(BaseModel):
@@ -52,54 +82,108 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """The update rule, with Keras's names and, for null, Keras's defaults."""
+    """The update rule, with Keras's names and, for null, the defaults of its class."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    """keras.optimizers.SGD, Adam or AdamW."""
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "nadam", "lamb", "lars"] = "sgd"
+    """keras.optimizers.SGD, Adam, AdamW, RMSprop, Nadam or Lamb; lars: hpcdl.training.lars.LARS."""
     learning_rate: Rate | None = None
     """Step size, before schedule and scaling."""
     momentum: Fraction | None = None
-    """sgd: share of the last step that is kept."""
+    """sgd, rmsprop, lars: share of the last step that is kept."""
     nesterov: bool | None = None
-    """sgd: Nesterov's momentum."""
+    """sgd, lars: Nesterov's momentum."""
     beta_1: Fraction | None = None
-    """adam, adamw: decay of the first moment."""
+    """adam, adamw, nadam, lamb: decay of the first moment."""
     beta_2: Fraction | None = None
-    """adam, adamw: decay of the second moment."""
+    """adam, adamw, nadam, lamb: decay of the second moment."""
+    rho: Fraction | None = None
+    """rmsprop: decay of the mean square."""
     epsilon: Rate | None = None
-    """adam, adamw: keeps the division finite."""
+    """All but sgd: keeps the division finite."""
+    trust: Rate | None = None
+    """lars: the trust coefficient, a kernel's step in units of its norm at a learning rate of 1; null: 0.001."""
     weight_decay: NonNegative | None = None
-    """Decoupled decay a step, times the learning rate."""
+    """Decay a step, times the learning rate, beside the update and not through its momentum, so an L2 decay d
+    under momentum m is d / (1 - m) here; lars alone puts it into the update. null: 0.004 for adamw, else none."""
+    decay: Literal["all", "kernels"] = "all"
+    """What weight_decay shrinks; kernels: no biases and no scale or offset of a normalisation (Goyal et al. 2017,
+    section 5.1, for normalisation; He et al. 2019, "Bag of Tricks", section 3.1, for both). lars: never vectors."""
+    clipnorm: Rate | None = None
+    """Largest norm of one variable's gradient; of the three ways to clip a recipe takes one."""
+    global_clipnorm: Rate | None = None
+    """Largest norm of all gradients together."""
+    clipvalue: Rate | None = None
+    """Largest absolute value in a gradient."""
 
     @property
     def options(self) -> dict[str, float | bool]:
-        """What the recipe sets besides the name, as the Keras class takes it."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        """What the recipe sets of the optimizer's constructor arguments."""
+        return self.model_dump(exclude={"name", "decay"}, exclude_none=True)
 
     @model_validator(mode="after")
     def _only_its_own(self) -> OptimizerConfig:
-        own = {
-            "learning_rate",
-            "weight_decay",
-            *({"momentum", "nesterov"} if self.name == "sgd" else {"beta_1", "beta_2", "epsilon"}),
-        }
-        foreign = sorted(set(self.options) - own)
-        if foreign:
-            raise ValueError(f"{self.name} takes {', '.join(sorted(own))}, and not {', '.join(foreign)}")
+        _refuse_foreign(self.name, self.options, OPTIMIZER_OWN[self.name] | OPTIMIZER_SHARED)
+        return self
+
+    @model_validator(mode="after")
+    def _clips_once(self) -> OptimizerConfig:
+        given = [key for key in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"one of clipnorm, global_clipnorm and clipvalue, and not {' with '.join(given)}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_decay_limits(self) -> OptimizerConfig:
+        if self.decay == "kernels" and self.weight_decay is None and self.name != "adamw":
+            raise ValueError(f"weight_decay beside decay=kernels, for {self.name} has none by default")
         return self
 
 
 class ScheduleConfig(Section):
-    """The learning rate over the run."""
+    """The learning rate over the run: it grows to a peak, and falls from there as the name says."""
 
-    name: Literal["constant", "cosine"] = "constant"
-    """constant, or half a cosine from the peak to 0 at the last step."""
+    name: Literal["constant", "cosine", "step", "one-cycle"] = "constant"
+    """constant: the peak; cosine: half a cosine to 0 at the end; step: times factor at each milestone; one-cycle:
+    a straight line from start_factor x peak, half a cosine to final_factor x peak (Smith 2018; momentum stays)."""
     warmup_epochs: NonNegative = 0.0
-    """Epochs of linear growth to the peak."""
-    scaling: Literal["none", "linear"] = "none"
-    """linear: the peak is learning_rate x global_batch / base_batch (Goyal et al. 2017)."""
+    """Epochs of linear growth to the peak (Goyal et al. 2017, section 2.2); one-cycle: its rising part."""
+    milestones: list[Rate] = []
+    """step: epochs after which the rate is multiplied, rising, counted from the start of the run, as [30, 60, 80]."""
+    factor: Rate = 0.1
+    """step: by how much."""
+    start_factor: Annotated[float, Field(gt=0, le=1)] = 0.04
+    """one-cycle: where the rate starts, as a share of the peak."""
+    final_factor: Annotated[float, Field(ge=0, le=1)] = 1e-4
+    """one-cycle: where the rate ends, as a share of the peak."""
+    scaling: Literal["none", "linear", "sqrt"] = "none"
+    """linear: the peak is learning_rate x global_batch / base_batch (Goyal et al. 2017, section 2.1); sqrt: x the
+    root of that ratio (Krizhevsky 2014; Hoffer et al. 2017)."""
     base_batch: Positive = 256
     """The global batch that learning_rate was chosen for."""
+    momentum_correction: bool = False
+    """sgd with momentum: when the rate goes from a to b, the velocity is multiplied by b / a, for Keras keeps the
+    rate inside it (Goyal et al. 2017, section 3, remark 2)."""
+
+    @model_validator(mode="after")
+    def _only_its_own(self) -> ScheduleConfig:
+        # A resolved recipe lists every key, so what counts as given is what differs from the default.
+        given = [key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default]
+        _refuse_foreign(self.name, set(given) - {"name"}, SCHEDULE_OWN[self.name] | SCHEDULE_SHARED)
+        return self
+
+    @model_validator(mode="after")
+    def _complete(self) -> ScheduleConfig:
+        if self.name == "step":
+            after = [self.warmup_epochs, *self.milestones]
+            if not self.milestones:
+                raise ValueError("milestones for step: the epochs after which the rate falls, as [30, 60, 80]")
+            if any(late <= early for early, late in pairwise(after)):
+                raise ValueError(
+                    f"milestones that rise and come after warmup_epochs {self.warmup_epochs}, and not {self.milestones}"
+                )
+        if self.name == "one-cycle" and not self.warmup_epochs:
+            raise ValueError("warmup_epochs above 0 for one-cycle, whose rising part it is")
+        return self
 
 
 class TrainConfig(Section):
@@ -111,10 +195,17 @@ class TrainConfig(Section):
     """Images an update, over all ranks."""
     micro_batch: Positive = 128
     """Images a forward pass; an update takes global_batch / micro_batch of them, dealt to the ranks."""
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    """The Keras dtype policy."""
+    label_smoothing: Fraction = 0.0
+    """Share of each label that is spread evenly over all classes (Szegedy et al. 2016, section 7)."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """The Keras dtype policy; mixed_float16 scales the loss, and moves the scale alike on all ranks."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Start of every random number: weights, order, augmentation."""
+    deterministic: bool = False
+    """The same bits each time and for every number of ranks (at equal launch.threads), with slower operations
+    and micro-batches times the traffic."""
+    check_every: Positive | None = 100
+    """Compare the ranks' weights after this many updates, more rarely where that takes over 1 %; null never does."""
     steps: Positive | None = None
     """Stop after this many updates in all; null trains all epochs."""
     evaluate: bool = True
@@ -134,6 +225,10 @@ class EngineConfig(Section):
 
     name: Literal["auto", "horovod", "mpi", "single"] = "auto"
     """auto: Horovod where it is installed, mpi otherwise, single for one rank alone."""
+    compression: Literal["none", "fp16", "bf16"] = "none"
+    """Gradients travel in 16 bits and are added up in 32."""
+    bucket_mb: Rate = 25.0
+    """MiB of gradients that are reduced at once, while the backward pass goes on where the engine can."""
 
 
 class LaunchConfig(Section):
@@ -168,3 +263,13 @@ class RunConfig(Section):
     """What sums the gradients."""
     launch: LaunchConfig = LaunchConfig()
     """How the ranks share the processor."""
+
+    @model_validator(mode="after")
+    def _corrects_a_momentum(self) -> RunConfig:
+        momentum = self.optimizer.momentum
+        if self.schedule.momentum_correction and not (self.optimizer.name == "sgd" and momentum):
+            raise ValueError(
+                "schedule.momentum_correction with optimizer.name=sgd and optimizer.momentum above 0, "
+                f"and not with {self.optimizer.name} and momentum {momentum}"
+            )
+        return self

@@ -19,6 +19,10 @@ class Share:
 
     start: int
     stop: int
+    first: int = 0
+    """Number of its first micro-batch among the update's."""
+    micros: int = 1
+    """Micro-batches of the update, over all ranks."""
 
 
 def shares(samples: int, global_batch: int, micro_batch: int, rank: int, size: int) -> list[Share]:
@@ -32,9 +36,9 @@ def shares(samples: int, global_batch: int, micro_batch: int, rank: int, size: i
     for begin in range(0, samples, global_batch):
         count = min(global_batch, samples - begin)
         micros = -(-count // micro_batch)
-        start = micros * rank // size * micro_batch
-        stop = micros * (rank + 1) // size * micro_batch
-        parts.append(Share(begin + min(start, count), begin + min(stop, count)))
+        first, after = micros * rank // size, micros * (rank + 1) // size
+        start, stop = (begin + min(micro * micro_batch, count) for micro in (first, after))
+        parts.append(Share(start, stop, first, micros))
     return parts
 
 
@@ -56,3 +60,20 @@ def augmentation(samples: int, seed: int, epoch: int) -> tuple[npt.NDArray[np.in
     """Each sample's random change in an epoch: crop offsets (samples, 2) in 0 … 8 pixels, and flips (samples,)."""
     random = np.random.default_rng([seed, epoch, 1])
     return random.integers(0, 9, size=(samples, 2), dtype=np.int32), random.random(samples) < 0.5
+
+
+def layer_seeds(layers: int, seed: int, epoch: int, update: int, share: Share, rows: int) -> npt.NDArray[np.uint32]:
+    """Where each random layer starts to draw in each of a rank's micro-batches: (rows, layers, 2).
+
+    Args:
+        layers: random layers of the network, dropout for example.
+        seed: the recipe's.
+        epoch: from 0.
+        update: of the epoch, from 0.
+        share: the rank's part of that update.
+        rows: the rank's micro-batches in it.
+    """
+    if not layers:
+        return np.zeros((rows, 0, 2), np.uint32)
+    draws = [np.random.default_rng([seed, epoch, 2, update, share.first + row]) for row in range(rows)]
+    return np.array([draw.integers(2**32, size=(layers, 2), dtype=np.uint32) for draw in draws]).reshape(-1, layers, 2)

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+BUCKET_BYTES = 25 * 2**20
+"""As PyTorch's DDP: large enough for full bandwidth, small enough to begin while the backward pass goes on."""
+
 
 class Engine(Protocol):
     """Collectives over all ranks. Every method is called by every rank, in the same order."""
@@ -25,11 +28,25 @@ class Engine(Protocol):
     def size(self) -> int:
         """The world size, as the engine itself counts."""
 
-    def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Sums each tensor over the ranks, in one fused reduction.
+    bucket_bytes: int
+    """Tensors are summed in buffers of about this size."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether it reduces beside TensorFlow's computation, and does not hold it up."""
+
+    def sum_tensors(
+        self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
+    ) -> list[tf.Tensor]:
+        """Sums each tensor over the ranks, through flat buffers.
 
         Works eagerly and inside tf.function. Shapes and dtypes are kept; they must be the same
         on every rank.
+
+        Args:
+            tensors: what to sum.
+            name: joins what the ranks submit; two sums that may be under way at once need two names.
+            wire: tf.float16 or tf.bfloat16, in which float32 tensors travel; None sends them as they are.
         """
 
     def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

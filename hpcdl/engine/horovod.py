@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hpcdl.engine.base import reducible
+from hpcdl.engine.base import BUCKET_BYTES, reducible
+from hpcdl.engine.compress import sum_compressed
 from hpcdl.engine.fuse import sum_fused
 
 
@@ -19,20 +20,27 @@ class HorovodEngine:
     """Collectives of Horovod's global process set."""
 
     name = "horovod"
+    overlaps = True
 
     def __init__(self) -> None:
         hvd.init()
         self.rank: int = hvd.rank()
         self.size: int = hvd.size()
+        self.bucket_bytes = BUCKET_BYTES
 
-    def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        # One buffer of our own beats Horovod's fusion of one operation a tensor: fewer wake-ups of
-        # its thread on a core that computes.
+    def sum_tensors(
+        self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
+    ) -> list[tf.Tensor]:
+        # Buffers of our own beat Horovod's fusion of one operation a tensor: fewer wake-ups of its
+        # thread on a core that computes.
         # The name joins what ranks submit. The default, the name in the graph, would part ranks that
         # traced different graphs, as they do where a ragged batch gives one of them less.
-        return sum_fused(
-            tensors, lambda flat: hvd.allreduce(flat, op=hvd.Sum, name=f"hpcdl.{flat.dtype.name}.{flat.shape[0]}")
-        )
+        def reduce(flat: tf.Tensor, label: str) -> tf.Tensor:
+            if wire is not None and flat.dtype == tf.float32:
+                return sum_compressed(flat, wire, self.size, _alltoall, _allgather, label)
+            return hvd.allreduce(flat, op=hvd.Sum, name=f"hpcdl.{label}")
+
+        return sum_fused(tensors, reduce, name, self.bucket_bytes)
 
     def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         wide = np.asarray(array, dtype=reducible(array.dtype))
@@ -55,3 +63,11 @@ class HorovodEngine:
         # Horovod has no abort of its own. A rank that leaves with an error makes the launcher end
         # the others; leaving without the shutdown handshake keeps them from waiting for it.
         os._exit(1)
+
+
+def _alltoall(octets: tf.Tensor, label: str) -> tf.Tensor:
+    return hvd.alltoall(octets, name=f"hpcdl.{label}")
+
+
+def _allgather(octets: tf.Tensor, label: str) -> tf.Tensor:
+    return hvd.allgather(octets, name=f"hpcdl.{label}")

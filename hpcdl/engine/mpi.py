@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,39 @@ import numpy.typing as npt
 import tensorflow as tf
 from mpi4py import MPI
 
-from hpcdl.engine.base import reducible
+from hpcdl.engine.base import BUCKET_BYTES, reducible
+from hpcdl.engine.compress import sum_compressed
 from hpcdl.engine.fuse import sum_fused
+
+Array = npt.NDArray[Any]
 
 
 class MpiEngine:
     """Collectives of MPI.COMM_WORLD."""
 
     name = "mpi"
+    overlaps = False
 
     def __init__(self) -> None:
         self._comm = MPI.COMM_WORLD
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
+        self.bucket_bytes = BUCKET_BYTES
 
-    def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        # Stateful: TensorFlow keeps the order, so that two buffers of one rank never cross.
-        return sum_fused(tensors, lambda flat: tf.numpy_function(self._allreduce, [flat], flat.dtype, stateful=True))
+    def sum_tensors(
+        self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
+    ) -> list[tf.Tensor]:
+        def reduce(flat: tf.Tensor, label: str) -> tf.Tensor:
+            if wire is not None and flat.dtype == tf.float32:
+                return sum_compressed(flat, wire, self.size, self._op(self._exchange), self._op(self._collect), label)
+            return self._op(self._allreduce)(flat, label)
 
-    def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return sum_fused(tensors, reduce, name, self.bucket_bytes)
+
+    def sum_array(self, array: Array) -> Array:
         return self._allreduce(np.asarray(array, dtype=reducible(array.dtype))).astype(array.dtype)
 
-    def broadcast_array(self, array: npt.NDArray[Any], root: int) -> npt.NDArray[Any]:
+    def broadcast_array(self, array: Array, root: int) -> Array:
         # As bytes: MPI need not know the dtype.
         data = np.frombuffer(bytearray(np.ascontiguousarray(array).tobytes()), dtype=np.uint8)
         self._comm.Bcast(data, root=root)
@@ -46,7 +57,21 @@ class MpiEngine:
     def abort(self) -> None:
         self._comm.Abort(1)
 
-    def _allreduce(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _op(self, collective: Callable[[Array], Array]) -> Callable[[tf.Tensor, str], tf.Tensor]:
+        """A collective on arrays as one on tensors. Stateful: TensorFlow keeps the order, the same on every rank."""
+        return lambda tensor, label: tf.numpy_function(collective, [tensor], tensor.dtype, stateful=True)
+
+    def _exchange(self, octets: Array) -> Array:
+        came = np.empty_like(octets)
+        self._comm.Alltoall(np.ascontiguousarray(octets), came)
+        return came
+
+    def _collect(self, octets: Array) -> Array:
+        every = np.empty((self.size * len(octets), *octets.shape[1:]), octets.dtype)
+        self._comm.Allgather(np.ascontiguousarray(octets), every)
+        return every
+
+    def _allreduce(self, array: Array) -> Array:
         own = np.asarray(array, order="C")
         total = np.empty_like(own)
         self._comm.Allreduce(own, total, op=MPI.SUM)

@@ -8,15 +8,21 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
+from hpcdl.engine.base import BUCKET_BYTES
+
 
 class SingleEngine:
     """A world of one."""
 
     name = "single"
+    overlaps = False
     rank = 0
     size = 1
+    bucket_bytes = BUCKET_BYTES
 
-    def sum_tensors(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def sum_tensors(
+        self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
+    ) -> list[tf.Tensor]:
         return list(tensors)
 
     def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -12,11 +12,29 @@ import numpy.typing as npt
 from hpcdl.errors import ConfigError
 from hpcdl.training.callbacks import callbacks
 from hpcdl.training.distribute import adopt, broadcast_variables, distribute, share_start
+from hpcdl.training.lars import LARS
+from hpcdl.training.normalization import ghost_normalization, synchronize_normalization
+from hpcdl.training.predict import evaluate, predict
 from hpcdl.training.session import current, join
 from hpcdl.training.shard import shard
+from hpcdl.training.step import is_built
 from hpcdl.world import World
 
-__all__ = ["allgather_object", "allreduce", "barrier", "broadcast", "callbacks", "distribute", "init", "shard"]
+__all__ = [
+    "LARS",
+    "allgather_object",
+    "allreduce",
+    "barrier",
+    "broadcast",
+    "callbacks",
+    "distribute",
+    "evaluate",
+    "ghost_normalization",
+    "init",
+    "predict",
+    "shard",
+    "synchronize_normalization",
+]
 
 
 def init(engine: str | None = None) -> World:
@@ -44,9 +62,14 @@ def broadcast(model_or_variables: Any, root: int = 0) -> None:
         model_or_variables: a built Keras model (its optimizer's state is sent too, and the optimizer
             may train from then on), or a list of variables.
         root: the rank that gives.
+
+    Raises:
+        ConfigError: the model is not built, or the ranks' models are not alike.
     """
     session = current()
     if isinstance(model_or_variables, keras.Model):
+        if not is_built(model_or_variables):
+            raise ConfigError("a model without weights", "a built model", "call it on a batch first: model(x[:1])")
         adopt(model_or_variables, session)
         share_start(model_or_variables, session, root)
     else:

@@ -11,63 +11,89 @@ import tensorflow as tf
 
 from hpcdl.engine.base import Engine
 from hpcdl.errors import ConfigError
-from hpcdl.training.distribute import adopt, hook_of, mean_statistics, share_start
+from hpcdl.training.agreement import agree
+from hpcdl.training.distribute import adopt, hook_of, share_start
+from hpcdl.training.replicas import ReplicaCheck
 from hpcdl.training.session import current
+from hpcdl.training.step import is_built
+from hpcdl.training.writers import only_leader_writes
 
 Logs = dict[str, Any]
 
 
-def callbacks() -> list[keras.callbacks.Callback]:
+def callbacks(*, check_every: int | None = 100) -> list[keras.callbacks.Callback]:
     """The callbacks that a distributed `fit` needs; put them before your own.
 
     They give every rank rank 0's start, and make epoch logs and what `evaluate` returns those of
     all ranks' samples, so that early stopping, learning-rate decisions and logs are the same on
-    every rank. The start includes the state of dropout layers, so all ranks draw the same masks,
-    each for its own samples.
+    every rank. Logs of single batches are the rank's own. Keras's callbacks that write files
+    (ModelCheckpoint, CSVLogger, TensorBoard, BackupAndRestore, RemoteMonitor) write on rank 0
+    only from here on. The start includes the state of dropout layers, so all ranks draw the same
+    masks, each for its own samples.
+
+    Args:
+        check_every: compare the ranks' weights after this many batches (of `steps_per_execution`
+            steps each), more rarely where that takes over 1 % of the time; None never does.
 
     Raises:
+        ConfigError: check_every is not a positive number.
         WorldError: `hpcdl.init` was not called.
     """
-    current()
-    return [JoinRanks()]
+    if check_every is not None and check_every < 1:
+        raise ConfigError(f"check_every={check_every}", "a positive number of batches, or None", "leave it out for 100")
+    only_leader_writes(current().world.is_leader)
+    return [JoinRanks(check_every)]
 
 
 class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Checks the model, broadcasts the start, and sums metric states over the ranks.
+    """Checks the model, broadcasts the start, sums metric states over the ranks, and compares weights.
 
     Keras computes an epoch's logs, and what `evaluate` returns, with `model.get_metrics_result`
     before any callback sees them; inside `fit` and `evaluate` that method of this model answers
     for all ranks. Elsewhere it is the model's own: a rank may evaluate alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check_every: int | None) -> None:
         super().__init__()
         self._session = current()
         self._depth = 0  # evaluate runs inside fit
+        self._check_every = check_every
+        self._check: ReplicaCheck | None = None
+        self._batches = 0
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         adopt(model, self._session)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        if hook_of(self.model.optimizer) is None:
+        engine, distributed = self._session.engine, hook_of(self.model.optimizer) is not None
+        mend = "model.compile(optimizer=hpcdl.distribute(optimizer), …)"
+        agree(engine, "the optimizer goes through hpcdl.distribute", distributed, mend)
+        if not distributed:
             raise ConfigError(
-                "a model compiled with an optimizer that trains on its own",
-                "an optimizer from hpcdl.distribute",
-                "model.compile(optimizer=hpcdl.distribute(optimizer), …)",
+                "a model compiled with an optimizer that trains on its own", "an optimizer from hpcdl.distribute", mend
             )
-        share_start(self.model, self._session)
+        for name in ("steps", "epochs"):
+            agree(engine, f"{name} of this fit", self.params.get(name), "give every rank the same data and arguments")
+        if is_built(self.model):
+            share_start(self.model, self._session)
+        self._check, self._batches = None, 0
         self._enter()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._batches += 1
+        if self._check is None and self._check_every:  # only now is every model built
+            self._check = ReplicaCheck(self._session.engine, self.model.weights, self._check_every)
+        if self._check:
+            self._check.step(self._batches)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        mean_statistics(self._session.engine, self.model)
         self._enter()
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        mean_statistics(self._session.engine, self.model)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._leave()
+        if self._check:
+            self._check.compare(self._batches)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         self._leave()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -12,59 +12,143 @@ import tensorflow as tf
 
 from hpcdl.engine.base import Engine
 from hpcdl.errors import ConfigError
-from hpcdl.training.gradients import average
+from hpcdl.training.agreement import agree
+from hpcdl.training.gradients import Gradient, average, weigh
 from hpcdl.training.session import Session, current
+from hpcdl.training.step import count_samples
+
+WIRES = {"none": None, "fp16": tf.float16, "bf16": tf.bfloat16}
+Apply = Callable[..., None]
+Held = list[tuple[list[Gradient], Any]]
 
 
-def distribute(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Makes an optimizer average gradients over the ranks.
+def distribute(optimizer: keras.optimizers.Optimizer, *, compression: str | None = None) -> keras.optimizers.Optimizer:
+    """Makes an optimizer average gradients over the ranks, by sample count.
 
     The same object comes back: its class and configuration do not change, so a saved model
     loads in plain Keras. The average is made in `apply`, which Keras calls before the finite
-    check, clipping, weight decay and moving averages.
+    check, clipping, weight decay and moving averages; with `gradient_accumulation_steps`, once
+    an update, after the accumulation.
 
     Args:
-        optimizer: a Keras 3 optimizer that is not in use yet.
+        optimizer: a Keras 3 optimizer.
+        compression: "fp16" or "bf16" sends gradients in 16 bits and adds them up in 32; None or
+            "none" sends them as they are.
 
     Raises:
-        ConfigError: it is no Keras 3 optimizer, or it is distributed already.
+        ConfigError: it is no Keras 3 optimizer, Horovod's wrapper, or distributed already, or there
+            is no such compression.
         WorldError: `hpcdl.init` was not called.
     """
     session = current()
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
+    _check(optimizer, compression)
+    hook = Hook(session, optimizer.apply, wire=WIRES[compression or "none"])
+    _install(hook, optimizer)
+    return optimizer
+
+
+def _check(optimizer: Any, compression: str | None) -> None:
+    kind = f"{type(optimizer).__module__}.{type(optimizer).__name__}"
+    if type(optimizer).__module__.startswith("horovod"):
         raise ConfigError(
-            f"{type(optimizer).__module__}.{type(optimizer).__name__}",
+            f"Horovod's wrapper around {type(optimizer).__name__}, which reduces nothing under Keras 3",
             "a Keras 3 optimizer",
-            "pass keras.optimizers.SGD(…), for example",
+            f"remove hvd.DistributedOptimizer: hpcdl.distribute(keras.optimizers.{type(optimizer).__name__}(…))",
         )
+    if isinstance(optimizer, keras.Model):
+        raise ConfigError(
+            "a model",
+            "a Keras 3 optimizer, before the model is compiled",
+            "model.compile(optimizer=hpcdl.distribute(optimizer), …)",
+        )
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ConfigError(kind, "a Keras 3 optimizer", "pass keras.optimizers.SGD(…), for example")
     if hook_of(optimizer):
         raise ConfigError(
             "an optimizer that is distributed already", "one call an optimizer", "remove the second hpcdl.distribute"
         )
-    hook = Hook(optimizer.apply)
+    if compression is not None and compression not in WIRES:
+        raise ConfigError(f"compression={compression!r}", "None, 'fp16' or 'bf16'", "leave it out to send 32 bits")
 
-    # Keras's LossScaleOptimizer passes the second argument by this name.
-    def apply(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        if session.world.size > 1 and not hook.common_start:
+
+@dataclass
+class Hook:
+    """What `distribute` puts before an optimizer's own `apply`."""
+
+    session: Session
+    plain: Apply
+    wire: tf.DType | None = None
+    """What gradients travel in."""
+    common_start: bool = False
+    """The ranks have rank 0's weights."""
+    statistics: list[keras.Variable] = field(default_factory=list)
+    """What normalisation layers collect: averaged with the gradients, so that replicas stay alike."""
+    held: Held | None = None
+    """Calls that wait until a compiled step is over; None applies at once."""
+    accumulates: bool = False
+    """The optimizer accumulates: gradients are averaged over the ranks when it makes an update."""
+
+    def apply(self, grads: Sequence[Gradient], trainable_variables: Any = None) -> None:
+        """Averages and applies; Keras's LossScaleOptimizer passes the second argument by this name."""
+        if self.held is not None:
+            variables = None if trainable_variables is None else list(trainable_variables)
+            self.held.append((list(grads), variables))
+            return
+        session = self.session
+        if session.world.size > 1 and not self.common_start:
             raise ConfigError(
                 "training that starts before the ranks share their weights",
                 "every rank to start from rank 0's weights",
                 "pass callbacks=hpcdl.callbacks() to fit, or call hpcdl.broadcast(model) on the compiled model",
             )
-        hook.plain(average(session.engine, list(grads)), trainable_variables=trainable_variables)
+        if session.world.size > 1 and session.samples is None and session.ragged:
+            raise ConfigError(
+                "a training loop of your own over a shard whose last batch is smaller",
+                "every sample to count once",
+                "hpcdl.shard(…, weights=True) yields (x, y, sample_weight): use the weights in your loss",
+            )
+        own = [variable.value for variable in self.statistics]
+        if self.accumulates:
+            gradients, statistics = weigh(session.engine, list(grads), own, session.samples)
+        else:
+            gradients, statistics = average(session.engine, list(grads), own, session.samples, self.wire)
+        if session.world.size > 1:
+            for variable, value in zip(self.statistics, statistics, strict=True):
+                variable.assign(value)
+        self.plain(gradients, trainable_variables=trainable_variables)
+
+    @contextmanager
+    def holding(self) -> Iterator[Held]:
+        """Inside, calls are kept and not applied."""
+        self.held = Held()
+        try:
+            yield self.held
+        finally:
+            self.held = None
+
+
+def _install(hook: Hook, optimizer: keras.optimizers.Optimizer) -> None:
+    # A function and no method of the hook: Keras may copy an optimizer deeply, and ranks cannot be copied.
+    def apply(grads: Sequence[Gradient], trainable_variables: Any = None) -> None:
+        hook.apply(grads, trainable_variables)
 
     apply.hpcdl = hook  # type: ignore[attr-defined]
     optimizer.apply = apply
-    return optimizer
+    accumulator = getattr(optimizer, "inner_optimizer", optimizer)
+    if getattr(accumulator, "gradient_accumulation_steps", None) and not hook.accumulates:
+        hook.accumulates = True
+        _average_before(accumulator, hook)
 
 
-@dataclass
-class Hook:
-    """What `distribute` put before an optimizer's own `apply`."""
+def _average_before(optimizer: keras.optimizers.Optimizer, hook: Hook) -> None:
+    """Averages what has been accumulated; clipping is what Keras does first when an update is due."""
+    clip = optimizer._clip_gradients
 
-    plain: Callable[..., None]
-    common_start: bool = False
-    """The ranks have rank 0's weights."""
+    def average_and_clip(grads: Sequence[Gradient]) -> Any:
+        means, _ = average(hook.session.engine, list(grads), wire=hook.wire)
+        return clip(means)
+
+    optimizer._clip_gradients = average_and_clip
 
 
 def hook_of(optimizer: keras.optimizers.Optimizer | None) -> Hook | None:
@@ -83,20 +167,52 @@ def adopt(model: keras.Model, session: Session) -> None:
     hook = hook_of(inner)
     if inner is not None and hook is not None:
         inner.apply = hook.plain
-        distribute(model.optimizer)
-    if hook_of(model.optimizer) and model.jit_compile and session.world.size > 1:
-        # An allreduce has no XLA kernel, and Keras compiles the whole step on a GPU by default.
-        model.jit_compile = False
-        if session.world.is_leader:
-            warnings.warn("hpcdl: jit_compile is off, for XLA cannot compile the reduction", stacklevel=2)
+        hook.plain = model.optimizer.apply
+        _install(hook, model.optimizer)
+    hook = hook_of(model.optimizer)
+    if session.world.size > 1:
+        count_samples(model, session, hook, lambda: share_start(model, session))
+
+
+def statistics(model: keras.Model) -> list[keras.Variable]:
+    """The floating state that a training step may change besides the weights: moving statistics."""
+    frozen = {id(variable) for layer in model._flatten_layers() if not layer.trainable for variable in layer.variables}
+    return [
+        variable
+        for variable in model.non_trainable_variables
+        if id(variable) not in frozen and tf.as_dtype(variable.dtype).is_floating
+    ]
 
 
 def share_start(model: keras.Model, session: Session, root: int = 0) -> None:
-    """Gives every rank root's weights and optimizer state, and lets the optimizer train."""
+    """Gives every rank root's weights and optimizer state, and lets the optimizer train.
+
+    Done once, and again where a `fit` or `broadcast` begins; a model that is not built yet gets
+    its weights, and shares them, before its first step.
+
+    Raises:
+        ConfigError: the ranks' models or optimizers are not alike.
+    """
+    agree(session.engine, "the model's variables", _shapes(model.variables), "build the same model on every rank")
+    agree(session.engine, "the optimizer", _settings(model.optimizer), "compile the same optimizer on every rank")
     broadcast_variables(session.engine, [*model.variables, *getattr(model.optimizer, "variables", [])], root)
     hook = hook_of(model.optimizer)
     if hook is not None:
         hook.common_start = True
+        hook.statistics = statistics(model)
+
+
+def _shapes(variables: Sequence[keras.Variable]) -> list[str]:
+    """What must agree; names count what a process has built before, so they are only told."""
+    return [f"{tuple(each.shape)} {each.dtype}{'' if each.trainable else ' frozen'}" for each in variables]
+
+
+def _settings(optimizer: keras.optimizers.Optimizer | None) -> str:
+    if optimizer is None:
+        return "none"
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    settings = {key: value for key, value in inner.get_config().items() if key != "name"}
+    return f"{type(inner).__name__} {settings}, of {len(optimizer.variables)} variables"
 
 
 def broadcast_variables(engine: Engine, variables: Sequence[Any], root: int = 0) -> None:
@@ -104,12 +220,3 @@ def broadcast_variables(engine: Engine, variables: Sequence[Any], root: int = 0)
     for variable in variables:
         value = variable.value if isinstance(variable, keras.Variable) else variable
         value.assign(engine.broadcast_array(value.numpy(), root))
-
-
-def mean_statistics(engine: Engine, model: keras.Model) -> None:
-    """Averages what ranks collect apart over the ranks: the moving statistics of normalisation layers."""
-    if engine.size == 1:
-        return
-    for variable in model.non_trainable_variables:
-        if tf.as_dtype(variable.dtype).is_floating:
-            variable.assign(engine.sum_array(variable.numpy()) / engine.size)

@@ -2,84 +2,161 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import keras
 import tensorflow as tf
 
 from hpcdl.engine.base import Engine
+from hpcdl.training.loss import Loss, cross_entropy
+from hpcdl.training.state import State
 
 Tensors = list[tf.Tensor]
 
 
 class Replica:
-    """Computes, reduces and applies gradients of the mean cross-entropy over an update's images.
+    """Computes, reduces and applies gradients of the mean loss over an update's images.
 
-    What is summed over the ranks is (gradient x images), loss x images, hits and images, in one
-    fused allreduce: the mean is over images, however unevenly they fell.
+    A micro-batch yields a row: the gradients of its summed loss, what it adds to the moving
+    statistics, and [loss, hits, images]. Rows are folded in the order of the micro-batches,
+    total = total x decay + row, where decay is 1 but for moving statistics, whose momentum it is.
+    A fold over all ranks' rows is the sum over ranks of each one's own fold, times decay to the
+    power of the micro-batches that come later: so one allreduce serves for all of it, and the
+    result depends on the micro-batches and not on who had them.
 
     Args:
         model: built, ending in a softmax.
         optimizer: a plain Keras optimizer; the reduction is made here.
         engine: the ranks.
         micro_batch: images a forward pass.
+        loss: (labels, probabilities) -> the loss summed over images, which is trained.
+        ordered: fold all rows in the one order that does not depend on the ranks: every rank gets
+            every row, at micro-batches times the traffic and memory.
+        wire: the 16-bit type in which gradients travel.
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, engine: Engine, micro_batch: int
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        engine: Engine,
+        micro_batch: int,
+        loss: Loss,
+        ordered: bool = False,
+        wire: tf.DType | None = None,
     ) -> None:
-        self.model, self.optimizer, self._engine = model, optimizer, engine
-        self._loss = keras.losses.SparseCategoricalCrossentropy(reduction="sum")
-        self._micro_batch = micro_batch
+        self.model, self.optimizer, self.state = model, optimizer, State(model)
+        self._engine, self._loss, self._micro_batch = engine, loss, micro_batch
+        self._ordered, self._wire = ordered, wire
         optimizer.build(model.trainable_variables)
         # A network without state looks at one image at a time: cutting its batch changes nothing
         # but the order of sums, so a rank takes all its micro-batches in one pass.
-        self._one_pass = not model.non_trainable_variables
+        self._one_pass = not model.non_trainable_variables and not ordered
         self.step = tf.function(self._step, autograph=False)
         self.evaluate = tf.function(self._evaluate, autograph=False, reduce_retracing=True)
-        self._gradients = tf.function(self._own_gradients, autograph=False)  # traced once for all micro-batches
+        self._micro = tf.function(self._micro_step, autograph=False)  # traced once for all micro-batches
 
-    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One update. Returns [loss, hits, images] summed over ranks, and the seconds of exposed communication."""
-        gradients, sums = self._micro_batches(images, labels)
-        with tf.control_dependencies([*gradients, sums]):
-            begin = tf.timestamp()
-        with tf.control_dependencies([begin]):
-            *totals, sums = self._engine.sum_tensors([*gradients, sums])
-        with tf.control_dependencies([*totals, sums]):
-            seconds = tf.timestamp() - begin
+    def _step(
+        self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, first: tf.Tensor, micros: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One update.
+
+        Args:
+            images: this rank's part of the update's images, (n, height, width, channels).
+            labels: theirs, (n,).
+            seeds: for each micro-batch of this rank and each random layer, (micro-batches, layers, 2).
+            first: number of this rank's first micro-batch in the update, a scalar.
+            micros: micro-batches of the update, over all ranks.
+
+        Returns:
+            [loss, hits, images] summed over ranks, and the seconds of exposed communication.
+        """
+        rows = self._rows(images, labels, seeds)
+        with tf.control_dependencies([each for row in rows for each in row]):
+            begin = self._now()
+        with tf.control_dependencies([] if self._engine.overlaps else [begin]):
+            totals = self._fold_all(rows, first, micros) if self._ordered else self._fold(rows, first, micros)
+        with tf.control_dependencies(totals):
+            seconds = self._now() - begin
+        count = len(self.model.trainable_variables)
+        gradients, added, sums = totals[:count], totals[count:-1], totals[-1]
         self.optimizer.apply(
-            [total / tf.cast(sums[2], total.dtype) for total in totals], self.model.trainable_variables
+            [each / tf.cast(sums[2], each.dtype) for each in gradients], self.model.trainable_variables
         )
+        self.state.add(added, micros)
         return sums, seconds
 
-    def _micro_batches(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
-        """Gradients of the summed loss, and [loss, hits, images], over this rank's part of an update."""
+    def _now(self) -> tf.Tensor:
+        # TensorFlow's own clock is refused where operations must be deterministic.
+        return tf.numpy_function(perf_counter, [], tf.float64) if self._ordered else tf.timestamp()
+
+    def _rows(self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> list[Tensors]:
+        """The row of each micro-batch of this rank; with one pass, of all of them together."""
         count = images.shape[0]
         size = max(1, count if self._one_pass else self._micro_batch)
-        gradients = [tf.zeros_like(variable.value) for variable in self.model.trainable_variables]
-        sums = tf.zeros([3])
-        for begin in range(0, count, size):
-            more, own = self._gradients(images[begin : begin + size], labels[begin : begin + size])
-            gradients = more if begin == 0 else [total + part for total, part in zip(gradients, more, strict=True)]
-            sums += own
-        return gradients, sums
+        return [
+            self._micro(images[begin : begin + size], labels[begin : begin + size], seeds[begin // size])
+            for begin in range(0, count, size)
+        ]
 
-    def _own_gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
+    def _fold(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor) -> Tensors:
+        """Own rows, then a sum over the ranks."""
         variables = [variable.value for variable in self.model.trainable_variables]
+        decays = [1.0] * len(variables) + self.state.momenta + [1.0]
+        own = [tf.zeros(each.shape, each.dtype) for each in (*variables, *self.state.moving)] + [tf.zeros([3])]
+        for number, row in enumerate(rows):
+            own = row if number == 0 else [_fold(*each) for each in zip(own, decays, row, strict=True)]
+        later = tf.cast(micros - first - len(rows), tf.float32)
+        weighted = [each if decay == 1 else each * decay**later for each, decay in zip(own, decays, strict=True)]
+        if self._wire is None:
+            return self._engine.sum_tensors(weighted)
+        # What travels must be of the size of a mean: the range of 16 bits is small.
+        scale = tf.cast(micros * self._micro_batch, tf.float32)
+        gradients = [each / tf.cast(scale, each.dtype) for each in weighted[: len(variables)]]
+        sums = self._engine.sum_tensors(gradients, wire=self._wire)
+        exact = self._engine.sum_tensors(weighted[len(variables) :], "sums")
+        return [each * tf.cast(scale, each.dtype) for each in sums] + exact
+
+    def _fold_all(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor) -> Tensors:
+        """Every rank's rows, one by one: a sum with zeros is exact, so no order of ranks shows in the bits."""
+        like = [variable.value for variable in (*self.model.trainable_variables,)] + [*self.state.moving, tf.zeros([3])]
+        sizes = [int(each.shape.num_elements() or 0) for each in like]
+        decays = [1.0] * len(self.model.trainable_variables) + self.state.momenta + [1.0]
+        decay = tf.concat([tf.fill([size], each) for size, each in zip(sizes, decays, strict=True)], axis=0)
+        flat = [tf.concat([tf.reshape(tf.cast(each, tf.float32), [-1]) for each in row], axis=0) for row in rows]
+        own = tf.stack(flat) if flat else tf.zeros([0, sum(sizes)])
+        padded = tf.pad(own, [[first, micros - first - len(rows)], [0, 0]])
+        [every] = self._engine.sum_tensors([padded], wire=None)
+        total = tf.foldl(lambda sums, row: sums * decay + row, every, tf.zeros([sum(sizes)]))
+        parts = tf.split(total, sizes)
+        return [tf.cast(tf.reshape(part, each.shape), each.dtype) for part, each in zip(parts, like, strict=True)]
+
+    def _micro_step(self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Tensors:
+        """The row of one micro-batch."""
+        weights = [tf.convert_to_tensor(variable.value) for variable in self.model.trainable_variables]
+        start = self.state.start(seeds)
         count = tf.cast(tf.shape(images)[0], tf.float32)
-        with tf.GradientTape() as tape:
-            predictions = self.model(images, training=True)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            predictions, after, losses = self.model.stateless_call(
+                weights, start, images, training=True, return_losses=True
+            )
             loss = self._loss(labels, predictions)
             # regularisation is a term of the mean, so it counts once an image
-            total = loss + count * tf.add_n(self.model.losses) if self.model.losses else loss
-        return tape.gradient(total, variables, unconnected_gradients="zero"), tf.stack(
-            [loss, _hits(labels, predictions), count]
-        )
+            total = self.optimizer.scale_loss(loss + count * tf.add_n(losses) if losses else loss)
+        gradients = tape.gradient(total, weights, unconnected_gradients="zero")
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return [*dense, *self.state.added(start, after), tf.stack([loss, _hits(labels, predictions), count])]
 
     def _evaluate(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """[loss, hits, images] of this rank's images."""
+        """[loss, hits, images] of this rank's images; the loss is the cross-entropy, whatever is trained."""
         predictions = self.model(images, training=False)
         count = tf.cast(tf.shape(images)[0], tf.float32)
-        return tf.stack([self._loss(labels, predictions), _hits(labels, predictions), count])
+        return tf.stack([cross_entropy()(labels, predictions), _hits(labels, predictions), count])
+
+
+def _fold(total: tf.Tensor, decay: float, row: tf.Tensor) -> tf.Tensor:
+    return total + row if decay == 1 else total * decay + row
 
 
 def _hits(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:

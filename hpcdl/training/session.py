@@ -12,6 +12,7 @@ from traceback import extract_tb
 from types import TracebackType
 
 import keras
+import tensorflow as tf
 
 from hpcdl.engine.base import Engine
 from hpcdl.engine.select import create
@@ -26,6 +27,11 @@ class Session:
 
     world: World
     engine: Engine
+    samples: tf.Tensor | None = None
+    """While a training step is traced: how many samples this rank's batch holds, a float32 scalar; 0 where
+    the batch only stands in for an empty one. None where nobody knows."""
+    ragged: bool = False
+    """Training data were cut whose last batch gives ranks unequal parts, without weights."""
 
 
 PACKAGE = Path(__file__).parents[1]

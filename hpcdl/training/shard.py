@@ -11,83 +11,94 @@ import tensorflow as tf
 
 from hpcdl.data.order import even_share, permutation
 from hpcdl.errors import ConfigError
-from hpcdl.training.session import current
+from hpcdl.training.agreement import agree
+from hpcdl.training.session import Session, current
 from hpcdl.world import World
 
 DATASET_BUFFER = 100_000
 
 
-def shard(data: Any, global_batch: int, *, shuffle: bool = True, seed: int = 0) -> tf.data.Dataset:
-    """This rank's batches of each epoch.
+def shard(
+    data: Any, global_batch: int, *, shuffle: bool = True, seed: int = 0, weights: bool = False
+) -> tf.data.Dataset:
+    """This rank's batches of each epoch; every rank calls it, with the same arguments.
 
     All ranks draw the same global batches, in the same order whatever their number, and each
     takes its own part; every sample is seen exactly once an epoch. Where the last batch of an
-    epoch is smaller, all batches carry sample weights, which make the mean over ranks the mean
-    over that batch's samples.
+    epoch has fewer samples than there are ranks, some get an empty one; `fit` and `evaluate`
+    know how many samples a rank brings.
 
     Args:
-        data: a tuple (x, y) of arrays or nests of arrays with one length, or an unbatched
-            tf.data.Dataset of (x, y) pairs that gives every rank the same elements in the same order.
-        global_batch: samples an update over all ranks; a multiple of the world size.
+        data: arrays of one length, alone or nested as Keras takes them ((x, y), (x, y, sample_weight),
+            dictionaries of inputs), or an unbatched tf.data.Dataset of such elements that gives every
+            rank the same ones in the same order.
+        global_batch: samples an update over all ranks, at least one for each.
         shuffle: draw a new order every epoch, from `seed`. Arrays are shuffled whole; a dataset goes
             through a buffer of 100,000 elements, for which the ranks' global seeds must agree.
         seed: the same on every rank.
+        weights: for a training loop of your own: data are (x, y), batches (x, y, sample_weight), whose
+            weights make the mean over ranks of a rank's mean the mean over samples; no batch is empty.
 
     Returns:
-        Batches (x, y), or (x, y, sample_weight), of global_batch / world size samples.
+        Batches of about global_batch / world size samples.
 
     Raises:
-        ConfigError: global_batch is not a positive multiple of the world size, the data are empty or
-            of different lengths, or a dataset is to be shuffled under different global seeds.
+        ConfigError: global_batch is smaller than the world size, the data are empty or of different
+            lengths, differ between ranks, or a dataset is to be shuffled under different global seeds.
         WorldError: `hpcdl.init` was not called.
     """
-    world = current().world
-    if global_batch < 1 or global_batch % world.size:
+    session = current()
+    if global_batch < session.world.size:
         raise ConfigError(
-            f"global_batch={global_batch} on {world.size} ranks",
-            "a positive multiple of the world size",
-            f"for example global_batch={max(1, round(global_batch / world.size)) * world.size}",
+            f"global_batch={global_batch} on {session.world.size} ranks",
+            "at least one sample a rank",
+            f"global_batch={session.world.size}, or start fewer ranks",
         )
-    if isinstance(data, tf.data.Dataset):
-        return _of_dataset(data, global_batch, shuffle=shuffle, seed=seed)
-    return _of_arrays(data, global_batch, shuffle=shuffle, seed=seed)
+    samples = _samples(data)
+    kind = (type(data).__name__, samples, _spec(data), global_batch, shuffle, seed, weights)
+    agree(session.engine, "the data for hpcdl.shard", list(map(str, kind)), "give every rank the same data")
+    if weights and not ((isinstance(data, tuple) and len(data) == 2) or _is_pair(data)):
+        raise ConfigError(str(_spec(data)), "(x, y) with weights=True", "leave sample weights of your own out")
+    if session.world.size > 1 and shuffle and not weights and samples % global_batch:
+        session.ragged = True
+    of = _of_dataset if isinstance(data, tf.data.Dataset) else _of_arrays
+    batches = of(data, samples, global_batch, session, shuffle=shuffle, seed=seed, weights=weights)
+    options = tf.data.Options()
+    options.deterministic = True
+    return batches.prefetch(2).with_options(options)
 
 
-def _of_arrays(data: Any, global_batch: int, *, shuffle: bool, seed: int) -> tf.data.Dataset:
-    if not isinstance(data, tuple) or len(data) != 2:
-        raise ConfigError(
-            type(data).__name__, "(x, y) arrays or an unbatched tf.data.Dataset", "pass hpcdl.shard((x, y), …)"
-        )
+def _of_arrays(
+    data: Any, samples: int, global_batch: int, session: Session, *, shuffle: bool, seed: int, weights: bool
+) -> tf.data.Dataset:
     with tf.device("/CPU:0"):  # a GPU gets batches, not the set
         arrays = tf.nest.map_structure(tf.convert_to_tensor, data)
-    if any(array.shape.rank == 0 for array in tf.nest.flatten(arrays)):
-        raise ConfigError("a list of numbers, or a number", "NumPy arrays", "pass np.asarray(x)")
-    lengths = {int(array.shape[0]) for array in tf.nest.flatten(arrays)}
-    if len(lengths) != 1 or lengths == {0}:
-        raise ConfigError(f"arrays of lengths {sorted(lengths)}", "one length, at least 1", "check x and y")
-    samples, world, epochs = lengths.pop(), current().world, count()
+    world, epochs = session.world, count()
 
     def places() -> Iterator[tuple[Any, float]]:
         order = permutation(samples, seed, next(epochs)) if shuffle else np.arange(samples)
         for begin in range(0, samples, global_batch):
             batch = order[begin : begin + global_batch]
             part, weight = even_share(len(batch), world.rank, world.size)
-            yield batch[part.start : part.stop], weight
+            stop = part.stop if weight or weights else part.start
+            yield batch[part.start : stop], weight
 
     def fetch(at: tf.Tensor, weight: tf.Tensor) -> Any:
-        x, y = tf.nest.map_structure(lambda array: tf.gather(array, at), arrays)
-        return (x, y) if samples % global_batch == 0 else (x, y, tf.fill([tf.shape(at)[0]], weight))
+        if samples % global_batch == 0:  # then the shape is known, which makes a better graph
+            whole, _ = even_share(global_batch, world.rank, world.size)
+            at = tf.ensure_shape(at, [whole.stop - whole.start])
+        mine = tf.nest.map_structure(lambda array: tf.gather(array, at), arrays)
+        return (*mine, tf.fill(tf.shape(at), weight)) if weights else mine
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.float32))
     batches = tf.data.Dataset.from_generator(places, output_signature=signature)
     known = batches.apply(tf.data.experimental.assert_cardinality(-(-samples // global_batch)))
-    return known.map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    return known.map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _of_dataset(data: tf.data.Dataset, global_batch: int, *, shuffle: bool, seed: int) -> tf.data.Dataset:
-    if not isinstance(data.element_spec, tuple) or len(data.element_spec) != 2:
-        raise ConfigError(f"a dataset of {data.element_spec}", "a dataset of (x, y)", "map it to pairs first")
-    session, size = current(), int(data.cardinality())
+def _of_dataset(
+    data: tf.data.Dataset, samples: int, global_batch: int, session: Session, *, shuffle: bool, seed: int, weights: bool
+) -> tf.data.Dataset:
     if shuffle:
         # TensorFlow's shuffle mixes its global seed in: ranks with other ones would draw other orders.
         seeds = session.engine.gather_objects(tf.compat.v1.get_seed(seed))
@@ -103,14 +114,56 @@ def _of_dataset(data: tf.data.Dataset, global_batch: int, *, shuffle: bool, seed
     def mine(*batch: Any) -> Any:
         start, stop, weight = tf.unstack(table[tf.shape(tf.nest.flatten(batch)[0])[0]])
         begin, end = tf.cast(start, tf.int32), tf.cast(stop, tf.int32)
-        x, y = tf.nest.map_structure(lambda values: values[begin:end], batch)
-        even = size > 0 and size % global_batch == 0
-        return (x, y) if even else (x, y, tf.fill([end - begin], weight))
+        if not weights:
+            end = tf.where(weight > 0, end, begin)
+        part = tf.nest.map_structure(lambda values: values[begin:end], batch)
+        if weights:
+            return (*part, tf.fill([end - begin], weight))
+        return part if isinstance(data.element_spec, tuple) else part[0]
 
-    parts = data.batch(global_batch).map(mine, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    options = tf.data.Options()
-    options.deterministic = True
-    return parts.prefetch(2).with_options(options)
+    # A dataset of unknown length may end anywhere, so its batches keep an unknown shape.
+    even = samples > 0 and samples % global_batch == 0
+    batches = data.batch(global_batch).map(mine, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if not even:
+        return batches
+    whole, _ = even_share(global_batch, session.world.rank, session.world.size)
+    size = whole.stop - whole.start
+
+    def sized(*batch: Any) -> Any:
+        fixed = tf.nest.map_structure(lambda values: tf.ensure_shape(values, [size, *values.shape[1:]]), batch)
+        return fixed if isinstance(batches.element_spec, tuple) else fixed[0]
+
+    return batches.map(sized, deterministic=True)
+
+
+def _samples(data: Any) -> int:
+    """How many there are; -1 or -2 where a dataset does not know.
+
+    Raises:
+        ConfigError: the arrays are no arrays, empty, or of different lengths.
+    """
+    if isinstance(data, tf.data.Dataset):
+        return int(data.cardinality())
+    leaves = tf.nest.flatten(data)
+    if any(not getattr(leaf, "shape", ()) for leaf in leaves):
+        raise ConfigError(
+            "a list of numbers, or a number", "NumPy arrays or a tf.data.Dataset", "pass np.asarray(x), for example"
+        )
+    lengths = {int(leaf.shape[0]) for leaf in leaves}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ConfigError(f"arrays of lengths {sorted(lengths)}", "one length, at least 1", "check x and y")
+    return lengths.pop()
+
+
+def _spec(data: Any) -> Any:
+    """Types and shapes of an element."""
+    if isinstance(data, tf.data.Dataset):
+        return data.element_spec
+    return tf.nest.map_structure(lambda leaf: (str(leaf.dtype), tuple(leaf.shape[1:])), data)
+
+
+def _is_pair(data: Any) -> bool:
+    return isinstance(data, tf.data.Dataset) and isinstance(data.element_spec, tuple) and len(data.element_spec) == 2
 
 
 def _bounds(number: int, world: World) -> tuple[int, int, float]:

@@ -8,16 +8,20 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from hpcdl.config.schema import OptimizerConfig, RunConfig
+from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet
-from hpcdl.data.order import Share, shares
+from hpcdl.data.order import Share, layer_seeds, shares
 from hpcdl.data.pipeline import Batches
 from hpcdl.errors import DivergenceError
 from hpcdl.models.registry import build
-from hpcdl.training.distribute import broadcast_variables, mean_statistics
+from hpcdl.training.distribute import WIRES, broadcast_variables
+from hpcdl.training.loss import cross_entropy
 from hpcdl.training.meter import Meter
+from hpcdl.training.optimizers import correct_momentum, make_optimizer
 from hpcdl.training.replica import Replica
+from hpcdl.training.replicas import ReplicaCheck
 from hpcdl.training.schedule import learning_rate
 from hpcdl.training.session import Session
 from hpcdl.training.timing import StepTimes
@@ -42,13 +46,28 @@ class Trainer:
         self._config, self._data, self._session, self._times, self._emit = config, data, session, times, emit
         train = config.train
         keras.utils.set_random_seed(train.seed)
+        if train.deterministic:
+            tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(train.precision)
         height, width, channels = data.train.pixels.shape[1:]
         self.model = build(config.model.name, (height, width, channels), len(data.classes))
-        optimizer = make_optimizer(config.optimizer)
+        optimizer = make_optimizer(config.optimizer, self.model)
         self._base_rate = self._rate = float(optimizer.learning_rate.numpy())
-        self._replica = Replica(self.model, optimizer, session.engine, train.micro_batch)
+        if train.precision == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        session.engine.bucket_bytes = int(config.engine.bucket_mb * 2**20)
+        self._replica = Replica(
+            self.model,
+            optimizer,
+            session.engine,
+            train.micro_batch,
+            cross_entropy(train.label_smoothing),
+            ordered=train.deterministic,
+            wire=WIRES[config.engine.compression],
+        )
         broadcast_variables(session.engine, [*self.model.variables, *optimizer.variables])
+        self._correct = tf.function(lambda ratio: correct_momentum(optimizer, ratio))
+        self._check = ReplicaCheck(session.engine, self.model.weights, train.check_every) if train.check_every else None
         self._train = Batches(data, data.train, config.data)
         self._test = Batches(data, data.test, config.data)
         self._shares = self._share(len(data.train), train.global_batch, train.micro_batch)
@@ -66,10 +85,11 @@ class Trainer:
         for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
             parts = self._shares[: self.updates - first]
             logs = self._epoch(epoch, first, parts, whole)
-            mean_statistics(self._session.engine, self.model)  # what is tested and saved is not rank 0's own
             if self._config.train.evaluate:
                 logs |= {f"test_{name}": value for name, value in self.test().items()}
             self._emit({"event": "epoch", "epoch": epoch + 1, "update": first + len(parts), **logs})
+        if self._check:
+            self._check.compare(self.updates)
         rate = whole.images / whole.seconds
         seconds = perf_counter() - began
         return {**logs, "images_per_s": rate, "images": whole.images, "updates": self.updates, "seconds": seconds}
@@ -89,14 +109,22 @@ class Trainer:
         meter, recent = Meter(), Meter()
         start = perf_counter()
         batches = iter(self._train.epoch(parts, self._config.train.seed, epoch))
-        for update in range(first, first + len(parts)):
+        for update, part in enumerate(parts, first):
             images, labels = next(batches)
             ready = perf_counter()
             self._set_rate(update)
-            sums, communication = self._replica.step(images, labels)
+            rows = -(-(part.stop - part.start) // self._config.train.micro_batch)
+            seeds = layer_seeds(
+                self._replica.state.random_layers, self._config.train.seed, epoch, update - first, part, rows
+            )
+            sums, communication = self._replica.step(
+                images, labels, tf.constant(seeds), tf.constant(part.first), tf.constant(part.micros)
+            )
             sums, communication = sums.numpy(), float(communication)
             _check_finite(sums[0], f"update {update + 1}")
             end = perf_counter()
+            if self._check:
+                self._check.step(update + 1)
             self._times.add(update, int(sums[2]), end - start, ready - start, communication)
             for each in (meter, recent, whole):
                 each.add(sums, end - start)
@@ -107,21 +135,18 @@ class Trainer:
         return meter.means()
 
     def _set_rate(self, update: int) -> None:
-        config, optimizer = self._config, self._replica.optimizer
+        config = self._config
+        optimizer = getattr(self._replica.optimizer, "inner_optimizer", self._replica.optimizer)
         rate = learning_rate(
             config.schedule, self._base_rate, config.train.global_batch, update, len(self._shares), self.updates
         )
         if rate != self._rate:
+            if config.schedule.momentum_correction:
+                self._correct(tf.constant(rate / self._rate))
             optimizer.learning_rate = self._rate = rate
 
     def _share(self, samples: int, global_batch: int, micro_batch: int) -> list[Share]:
         return shares(samples, global_batch, micro_batch, self._session.world.rank, self._session.world.size)
-
-
-def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """The Keras optimizer that a recipe names."""
-    classes = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
-    return classes[config.name](**config.options)
 
 
 def _check_finite(loss: float, where: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
+import keras
 import pytest
 
 from hpcdl.config.checks import check_ranks
 from hpcdl.config.load import dump, load, recipe_names
+from hpcdl.config.schema import OptimizerConfig, RunConfig, Section
 from hpcdl.errors import ConfigError
 
 
@@ -47,6 +50,18 @@ def test_overrides_take_yaml_values() -> None:
         ("train.micro_batch=5", "train", "divides global_batch 32", "train."),
         ("launch.threads=0", "launch.threads=0", "or 'auto'", "launch.threads="),
         ("data.augment=[cutout]", "data.augment.0='cutout'", "'pad-crop' or 'flip'", "data.augment"),
+        ("train.label_smoothing=1", "train.label_smoothing=1", "less than 1", "train.label_smoothing="),
+        ("schedule.milestones=[1,x]", "schedule.milestones.1='x'", "valid number", "schedule.milestones.1="),
+        ("schedule.milestones=[0]", "schedule.milestones.0=0", "greater than 0", "schedule.milestones.0="),
+        ("schedule.milestones=30", "schedule.milestones=30", "list", "schedule.milestones="),
+        ("schedule.milestones=[30]", "schedule", "constant takes", "schedule."),
+        ("schedule.factor=0.5", "schedule", "and not factor", "schedule."),
+        ("schedule.final_factor=0.5", "schedule", "and not final_factor", "schedule."),
+        ("schedule.name=step", "schedule", "milestones for step", "schedule."),
+        ("schedule.name=one-cycle", "schedule", "warmup_epochs above 0 for one-cycle", "schedule."),
+        ("optimizer.decay=kernels", "optimizer", "weight_decay beside decay=kernels", "optimizer."),
+        ("optimizer.trust=0.1", "optimizer", "and not trust", "optimizer."),
+        ("schedule.momentum_correction=true", "sections", "sgd and optimizer.momentum above 0", "(section.key=…)"),
         ("train.epochs.x=1", "train.epochs.x=1", "'epochs' to hold further keys", "epochs"),
         ("train.epochs", "'train.epochs'", "section.key=value", "="),
         ("=1", "'=1'", "section.key=value", "="),
@@ -98,3 +113,78 @@ def test_more_ranks_than_micro_batches_are_refused_with_a_batch_that_fits() -> N
         check_ranks(config, 4)
     assert "train.micro_batch=64" in caught.value.fix
     check_ranks(load("cifar10-resnet20", ["train.micro_batch=64"]), 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["optimizer.clipnorm=1", "optimizer.clipvalue=1"], "and not clipnorm with clipvalue"),
+        (["schedule.name=step", "schedule.milestones=[2,2]"], "milestones that rise"),
+        (["schedule.name=step", "schedule.milestones=[4,2]"], "milestones that rise"),
+        (
+            ["schedule.name=step", "schedule.milestones=[2,4]", "schedule.warmup_epochs=2"],
+            "after warmup_epochs 2.0, and not [2.0, 4.0]",
+        ),
+        (["schedule.momentum_correction=true", "optimizer.name=sgd"], "and not with sgd and momentum None"),
+        (["schedule.momentum_correction=true", "optimizer.name=lars", "optimizer.momentum=0.9"], "not with lars"),
+        (["optimizer.name=sgd", "optimizer.epsilon=0.1"], "sgd takes"),
+        (["optimizer.name=rmsprop", "optimizer.nesterov=true"], "rmsprop takes"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("cifar10-cnn", overrides)
+    assert "do not go together" in caught.value.received
+    assert expected in caught.value.expected
+
+
+def test_a_large_batch_recipe_is_read_and_reads_back_equal(tmp_path: Path) -> None:
+    config = load(
+        "cifar10-resnet20",
+        [
+            "optimizer.decay=kernels",
+            "optimizer.global_clipnorm=5",
+            "schedule.name=step",
+            "schedule.milestones=[30, 60, 80.5]",
+            "schedule.factor=0.2",
+            "schedule.scaling=sqrt",
+            "schedule.momentum_correction=true",
+            "train.label_smoothing=0.1",
+        ],
+    )
+    assert config.schedule.milestones == [30.0, 60.0, 80.5]
+    assert config.optimizer.options == {
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "global_clipnorm": 5.0,
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config), encoding="utf-8")
+    assert load(str(path)) == config
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "nadam", "lamb"])
+def test_an_optimizer_takes_the_keys_that_its_keras_class_has(name: str) -> None:
+    (kind,) = (kind for label, kind in vars(keras.optimizers).items() if label.lower() == name)
+    arguments = set(inspect.signature(kind).parameters)
+    # of each key, a value that any optimizer could have
+    values = dict.fromkeys(set(OptimizerConfig.model_fields) - {"name", "decay"}, 0.5) | {"nesterov": True}
+    for key, value in values.items():
+        if key in arguments:
+            assert OptimizerConfig.model_validate({"name": name, key: value}).options == {key: value}
+        else:
+            with pytest.raises(ValueError, match=f"{name} takes .* and not {key}"):
+                OptimizerConfig.model_validate({"name": name, key: value})
+
+
+def test_every_key_says_what_it_is() -> None:
+    def undocumented(section: type[Section]) -> list[str]:
+        return [f"{section.__name__}.{key}" for key, field in section.model_fields.items() if not field.description] + [
+            name
+            for field in section.model_fields.values()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+            for name in undocumented(field.annotation)
+        ]
+
+    assert undocumented(RunConfig) == []

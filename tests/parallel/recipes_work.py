@@ -1,0 +1,85 @@
+"""Recipes through the Trainer, in as many ways as a recipe can say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import record
+import small_net
+
+import hpcdl
+from hpcdl.config.load import load
+from hpcdl.data import cifar10
+from hpcdl.training import session, trainer
+from hpcdl.training.timing import StepTimes
+
+world = hpcdl.init()
+BASE = [
+    "schedule.name=constant",
+    "schedule.warmup_epochs=0",
+    "schedule.scaling=none",
+    "train.global_batch=64",
+    "train.micro_batch=16",
+    "train.epochs=1",
+    "train.evaluate=false",
+    "train.check_every=1",
+]
+
+
+def train(*overrides: str) -> record.Findings:
+    """A recipe with other settings: 250 images in updates of 64, of which the last has 58, in micro-batches of 16."""
+    config = load("cifar10-resnet20", [*BASE, *overrides])
+    folder = record.out() / "trainer"
+    folder.mkdir(exist_ok=True)
+    times = StepTimes(folder / f"{world.rank}.csv")
+    recipe = trainer.Trainer(config, cifar10.load(record.data()), session.current(), times, lambda event: None)
+    summary = recipe.train()
+    times.close()
+    return {f"summary {name}": value for name, value in summary.items()} | record.weights_of(recipe.model)
+
+
+def small(*overrides: str) -> record.Findings:
+    """With a network of this test's own, which has batch normalisation and dropout."""
+    build, trainer.build = trainer.build, small_net.build  # type: ignore[attr-defined]
+    try:
+        return train("optimizer.learning_rate=0.05", *overrides)
+    finally:
+        trainer.build = build  # type: ignore[attr-defined]
+
+
+SETTINGS: dict[str, Sequence[str]] = {
+    "small": (),
+    "bf16": ("engine.compression=bf16", "engine.bucket_mb=0.001"),
+    "fp16": ("engine.compression=fp16",),
+    "mixed_float16": ("train.precision=mixed_float16",),
+    "large batch": (
+        "optimizer.name=lars",
+        "optimizer.nesterov=null",
+        "optimizer.trust=0.02",
+        "train.label_smoothing=0.1",
+        "schedule.name=one-cycle",
+        "schedule.warmup_epochs=0.5",
+        "schedule.scaling=sqrt",
+        "schedule.base_batch=16",
+    ),
+    "corrected": ("schedule.name=cosine", "schedule.warmup_epochs=0.5", "schedule.momentum_correction=true"),
+    "two epochs": ("train.epochs=2", "optimizer.name=lamb", "optimizer.momentum=null", "optimizer.decay=kernels"),
+}
+
+
+def work() -> dict[str, Any]:
+    works: dict[str, Any] = {
+        name: lambda overrides=overrides: small(*overrides) for name, overrides in SETTINGS.items()
+    }
+    works["cnn"] = lambda: train("model.name=cifar10-cnn", "optimizer.learning_rate=0.005", "train.evaluate=true")
+    works["resnet"] = lambda: train("train.steps=3", "optimizer.learning_rate=0.02")
+    # Last, for it changes TensorFlow's operations for the rest of the process.
+    works["ordered"] = lambda: small("train.deterministic=true", "train.epochs=2")
+    works["ordered again"] = works["ordered"]
+    works["ordered cnn"] = lambda: train("model.name=cifar10-cnn", "train.deterministic=true", "train.steps=2")
+    return works
+
+
+if __name__ == "__main__":
+    record.save(world.rank, work())
