@@ -50,6 +50,8 @@ def synchronize_normalization(model: keras.Model) -> keras.Model:
             # By place and not by name: Keras numbers names in each process, and a rank may have built more.
             layer._moments = partial(_moments_of_all, session, layer, f"normalization.{place}")
             layer.supports_jit = False  # a sum over the ranks has no XLA kernel
+    if session.engine.size > 1:
+        model.jit_compile = False  # where it is compiled already; otherwise Keras asks the layers
     return model
 
 

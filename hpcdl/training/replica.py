@@ -54,7 +54,10 @@ class Replica:
         self._one_pass = not model.non_trainable_variables and not ordered
         self.step = tf.function(self._step, autograph=False)
         self.evaluate = tf.function(self._evaluate, autograph=False, reduce_retracing=True)
-        self._micro = tf.function(self._micro_step, autograph=False)  # traced once for all micro-batches
+        # Traced once for all micro-batches. Several copies in one graph would be optimised together, and
+        # round in another way than one copy does.
+        apart = {"_noinline": True} if ordered else None
+        self._micro = tf.function(self._micro_step, autograph=False, experimental_attributes=apart)
 
     def _step(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, first: tf.Tensor, micros: tf.Tensor

@@ -117,8 +117,8 @@ def deciding() -> record.Findings:
     """Early stopping, falling rates and a user's callback on data whose loss differs by rank."""
     found: dict[str, Any] = {}
     for name, callback in (
-        ("stop", keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05, restore_best_weights=True)),
         ("plateau", keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=0.05, factor=0.3)),
+        ("stop", keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05, restore_best_weights=True)),
         ("own", Epochs()),
     ):
         keras.utils.set_random_seed(0)

@@ -87,6 +87,16 @@ def test_without_a_graph_as_with_one(ranks: Found) -> None:
     assert all(gap < TOLERANCE["float64"] for gap in found.values()), found
 
 
+def test_fit_gives_what_plain_keras_gives_in_one_process(ranks: Found) -> None:
+    """Of 3 ranks, one has no sample of the last batch."""
+    model, optimizer, loss, data = work.fitted()
+    model.compile(optimizer, loss)
+    model.fit(*data, batch_size=6, epochs=2, shuffle=False, verbose=0)
+    for found in ranks:
+        for place, weight in enumerate(model.get_weights()):
+            np.testing.assert_allclose(found[f"fit: {place}"], weight, rtol=1e-11, atol=1e-11)
+
+
 def test_where_nobody_knows_the_samples_rows_count(ranks: Found) -> None:
     gradients = [key for key in ranks[0] if key.startswith("untold: ") and "gradient" in key]
     whole = expected("branches in float64", len(ranks))
