@@ -48,6 +48,20 @@ def show(name: Name) -> None:
     typer.echo(recipe_text(name), nl=False)
 
 
+@app.command("keys")
+def show_keys() -> None:
+    """List every key that a recipe may have, its default and its meaning.
+
+    \b
+    Example:
+      hpcdl recipes keys | grep schedule
+    """
+    from hpcdl.config.keys import keys
+
+    for key, default, meaning in keys():
+        typer.echo(f"{key}={default}  {meaning}" if default else f"{key} (required)  {meaning}")
+
+
 @app.command("copy")
 def copy(
     name: Name, to: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.yaml here.")] = None

@@ -34,11 +34,12 @@ class HorovodEngine:
         # Buffers of our own beat Horovod's fusion of one operation a tensor: fewer wake-ups of its
         # thread on a core that computes.
         # The name joins what ranks submit. The default, the name in the graph, would part ranks that
-        # traced different graphs, as they do where a ragged batch gives one of them less.
+        # traced different graphs, as they do where a ragged batch gives one of them less; so would name
+        # scopes, in which Keras counts what a process has built.
         def reduce(flat: tf.Tensor, label: str) -> tf.Tensor:
             if wire is not None and flat.dtype == tf.float32:
                 return sum_compressed(flat, wire, self.size, _alltoall, _allgather, label)
-            return hvd.allreduce(flat, op=hvd.Sum, name=f"hpcdl.{label}")
+            return hvd.allreduce(flat, op=hvd.Sum, name=f"hpcdl.{label}", ignore_name_scope=True)
 
         return sum_fused(tensors, reduce, name, self.bucket_bytes)
 
@@ -66,8 +67,8 @@ class HorovodEngine:
 
 
 def _alltoall(octets: tf.Tensor, label: str) -> tf.Tensor:
-    return hvd.alltoall(octets, name=f"hpcdl.{label}")
+    return hvd.alltoall(octets, name=f"hpcdl.{label}", ignore_name_scope=True)
 
 
 def _allgather(octets: tf.Tensor, label: str) -> tf.Tensor:
-    return hvd.allgather(octets, name=f"hpcdl.{label}")
+    return hvd.allgather(octets, name=f"hpcdl.{label}", ignore_name_scope=True)

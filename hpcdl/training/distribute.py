@@ -95,13 +95,16 @@ class Hook:
             self.held.append((list(grads), variables))
             return
         session = self.session
-        if session.world.size > 1 and not self.common_start:
+        if session.world.size == 1:
+            self.plain(grads, trainable_variables=trainable_variables)
+            return
+        if not self.common_start:
             raise ConfigError(
                 "training that starts before the ranks share their weights",
                 "every rank to start from rank 0's weights",
                 "pass callbacks=hpcdl.callbacks() to fit, or call hpcdl.broadcast(model) on the compiled model",
             )
-        if session.world.size > 1 and session.samples is None and session.ragged:
+        if session.samples is None and session.ragged:
             raise ConfigError(
                 "a training loop of your own over a shard whose last batch is smaller",
                 "every sample to count once",
@@ -112,9 +115,8 @@ class Hook:
             gradients, statistics = weigh(session.engine, list(grads), own, session.samples)
         else:
             gradients, statistics = average(session.engine, list(grads), own, session.samples, self.wire)
-        if session.world.size > 1:
-            for variable, value in zip(self.statistics, statistics, strict=True):
-                variable.assign(value)
+        for variable, value in zip(self.statistics, statistics, strict=True):
+            variable.assign(value)
         self.plain(gradients, trainable_variables=trainable_variables)
 
     @contextmanager
@@ -135,7 +137,8 @@ def _install(hook: Hook, optimizer: keras.optimizers.Optimizer) -> None:
     apply.hpcdl = hook  # type: ignore[attr-defined]
     optimizer.apply = apply
     accumulator = getattr(optimizer, "inner_optimizer", optimizer)
-    if getattr(accumulator, "gradient_accumulation_steps", None) and not hook.accumulates:
+    steps = getattr(accumulator, "gradient_accumulation_steps", None)
+    if steps and hook.session.world.size > 1 and not hook.accumulates:
         hook.accumulates = True
         _average_before(accumulator, hook)
 

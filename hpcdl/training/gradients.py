@@ -37,8 +37,6 @@ def average(
         The averages of gradients and of statistics.
     """
     dense = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
-    if engine.size == 1:
-        return dense, list(statistics)
     own = tf.constant(1.0) if samples is None else samples
     present = [tf.cast(gradient, _wide(gradient.dtype)) for gradient in dense if gradient is not None]
     collected = [tf.cast(value, tf.float64) for value in statistics]
@@ -64,8 +62,6 @@ def weigh(
     Args, Returns: as `average`.
     """
     dense = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
-    if engine.size == 1:
-        return dense, list(statistics)
     own = tf.constant(1.0) if samples is None else samples
     finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in dense if gradient is not None]
     bad = tf.where(own > 0, tf.cast(~tf.reduce_all(finite), tf.float32), 0.0)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from socket import gethostname
 from typing import Any
+from zlib import crc32
 
 import keras
 
@@ -19,6 +20,7 @@ from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet
 from hpcdl.data.sources import SOURCES
 from hpcdl.records import append_event, write_json, write_text
+from hpcdl.training.agreement import agree
 from hpcdl.training.session import Session, join
 from hpcdl.training.timing import StepTimes
 from hpcdl.training.trainer import Emit, Trainer
@@ -49,7 +51,9 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
             append_event(out / "events.jsonl", dated)
             show(dated)
 
+    agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
     images = SOURCES[config.data.source].load(data)
+    agree(session.engine, f"the data at {data}", _fingerprint(images), "give every host the same files")
     if leader:
         write_text(out / "config.yaml", dump(config))
         write_json(out / "environment.json", environment(session, images, placement))
@@ -69,7 +73,7 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
     }
     if leader:
         if config.train.save:
-            save_model(trainer.model, out / "model.keras")
+            save_model(trainer.finished(), out / "model.keras")
         write_json(out / "summary.json", summary)
     emit({"event": "end", **summary})
     session.engine.barrier()
@@ -107,6 +111,15 @@ def save_model(model: keras.Model, path: Path) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _fingerprint(images: ImageSet) -> list[str]:
+    """What tells sets apart without reading all their pixels."""
+    return [
+        f"{len(images.train)} training and {len(images.test)} test images of {len(images.classes)} classes",
+        f"labels' checksum {crc32(images.train.labels.tobytes() + images.test.labels.tobytes()):08x}",
+        f"first and last images' checksum {crc32(images.train.pixels[[0, -1]].tobytes()):08x}",
+    ]
 
 
 def _place(session: Session) -> dict[str, Any]:

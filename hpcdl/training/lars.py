@@ -32,7 +32,7 @@ class LARS(keras.optimizers.Optimizer):  # type: ignore[misc]
     Vectors (biases, normalisation's scale and offset) take SGD's step, with neither the local rate
     nor decay, as in MLPerf's reference.
 
-    Loading a *compiled* model that was saved with it needs `import hpcdl.training.lars`, or compile=False.
+    Loading a *compiled* model that was saved with it needs `from hpcdl import LARS` before it, or compile=False.
 
     Args:
         learning_rate: step size: of vectors as in SGD, of kernels in units of `trust` times their norm.

@@ -195,9 +195,7 @@ def _submit(engine: Engine, tensor: tf.Tensor, name: str) -> tf.Tensor:
         count = _sums.setdefault(tf.compat.v1.get_default_graph(), Counter())
         count[name] += 1
         name = f"{name}.{count[name]}"
-    # Out of the layer's name scope, which Horovod would make part of the name: see above on Keras's names.
-    with tf.name_scope(""):
-        return engine.sum_tensors([tensor], name)[0]
+    return engine.sum_tensors([tensor], name)[0]
 
 
 def _call_by_groups(

@@ -17,6 +17,7 @@ from hpcdl.data.pipeline import Batches
 from hpcdl.errors import DivergenceError
 from hpcdl.models.registry import build
 from hpcdl.training.distribute import WIRES, broadcast_variables
+from hpcdl.training.lars import LARS
 from hpcdl.training.loss import cross_entropy
 from hpcdl.training.meter import Meter
 from hpcdl.training.optimizers import correct_momentum, make_optimizer
@@ -93,6 +94,16 @@ class Trainer:
         rate = whole.images / whole.seconds
         seconds = perf_counter() - began
         return {**logs, "images_per_s": rate, "images": whole.images, "updates": self.updates, "seconds": seconds}
+
+    def finished(self) -> keras.Model:
+        """The model with its optimizer and the optimizer's state, as plain Keras saves and loads it.
+
+        An optimizer that is not Keras's own stays out, for the file could not be read without hpcdl.
+        """
+        optimizer = self._replica.optimizer
+        if not isinstance(getattr(optimizer, "inner_optimizer", optimizer), LARS):
+            self.model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(), ["accuracy"])
+        return self.model
 
     def test(self) -> dict[str, float]:
         """Loss and accuracy over the whole test set, each image once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,13 @@ from hpcdl.data.cifar10_synth import synthesize
 
 HERE = Path(__file__).parent
 Found = list[dict[str, Any]]
+SIZES = [int(size) for size in os.environ.get("HPCDL_TESTS_RANKS", "1,2,3,4").split(",")]
 WORLDS = [
     pytest.param(
         (engine, size), id=f"{engine}-{size}", marks=pytest.mark.needs("horovod") if engine == "horovod" else ()
     )
-    for size in (1, 2, 3, 4)
-    for engine in ("single", "mpi", "horovod")
-    if engine != "single" or size == 1
+    for size in SIZES
+    for engine in (("single",) if size == 1 else ("mpi", "horovod"))
 ]
 
 

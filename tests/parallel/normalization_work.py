@@ -19,7 +19,7 @@ from hpcdl.training import session
 from hpcdl.training.normalization import synchronize_normalization
 
 Array = np.ndarray[Any, Any]
-COUNTS = ((3, 5, 4), (3, 4, 2), (5, 1, 0), (2, 0, 3))
+COUNTS = ((3, 5, 4, 2), (3, 4, 2, 1), (5, 1, 0, 2), (2, 0, 3, 4))
 """Samples of each rank, step by step: of other numbers, so the ranks compile other numbers of graphs."""
 
 

@@ -11,7 +11,9 @@ import small_net
 import hpcdl
 from hpcdl.config.load import load
 from hpcdl.data import cifar10
-from hpcdl.training import session, trainer
+from hpcdl.data.cifar10_synth import synthesize
+from hpcdl.errors import ConfigError
+from hpcdl.training import job, session, trainer
 from hpcdl.training.timing import StepTimes
 
 world = hpcdl.init()
@@ -36,6 +38,8 @@ def train(*overrides: str) -> record.Findings:
     recipe = trainer.Trainer(config, cifar10.load(record.data()), session.current(), times, lambda event: None)
     summary = recipe.train()
     times.close()
+    if world.is_leader and overrides == ("optimizer.learning_rate=0.05",):
+        job.save_model(recipe.finished(), record.out() / "small.keras")
     return {f"summary {name}": value for name, value in summary.items()} | record.weights_of(recipe.model)
 
 
@@ -68,11 +72,29 @@ SETTINGS: dict[str, Sequence[str]] = {
 }
 
 
+def unlike() -> record.Findings:
+    """The last rank has another recipe, or other data; every rank must hear of it."""
+    if world.size == 1:
+        return {}
+    last = world.rank == world.size - 1
+    found = {}
+    for name, seed, images in (("recipe", int(last), 40), ("data", 0, 40 - 5 * last)):
+        folder = record.out() / f"{name}{world.rank}"
+        data = synthesize(folder, train=images, test=10)
+        config = load("cifar10-cnn", [f"train.seed={seed}"])
+        try:
+            job.execute(config, data, folder, {}, lambda event: None)
+        except ConfigError as error:
+            found[name] = str(error)
+    return found
+
+
 def work() -> dict[str, Any]:
     works: dict[str, Any] = {
         name: lambda overrides=overrides: small(*overrides) for name, overrides in SETTINGS.items()
     }
     works["cnn"] = lambda: train("model.name=cifar10-cnn", "optimizer.learning_rate=0.005", "train.evaluate=true")
+    works["unlike"] = unlike
     works["resnet"] = lambda: train("train.steps=3", "optimizer.learning_rate=0.02")
     # Last, for it changes TensorFlow's operations for the rest of the process.
     works["ordered"] = lambda: small("train.deterministic=true", "train.epochs=2")

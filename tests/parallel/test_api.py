@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from functools import cache
 from typing import Any
 
@@ -97,7 +98,8 @@ def test_files_are_written_once_and_hold_all_ranks_samples(ranks: Found) -> None
     np.testing.assert_allclose([float(line["loss"]) for line in lines], ranks[0]["writing: loss"], rtol=1e-6)
     best = keras.models.load_model(folder / "best.keras")
     np.testing.assert_allclose(best.evaluate(x, y, verbose=0)[0], min(float(line["val_loss"]) for line in lines), 1e-5)
-    assert len(list((folder / "board").glob("train/events.*.v2"))) == 1
+    if importlib.util.find_spec("tensorboard"):
+        assert len(list((folder / "board").glob("train/events.*.v2"))) == 1
     assert not list((folder / "backup").glob("*.tmp"))
     assert_alike(ranks, "writing")
 

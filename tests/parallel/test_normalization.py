@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,30 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-HOROVOD = pytest.mark.needs("horovod")
-WORLDS = [
-    pytest.param(("single", 1), id="single-1"),
-    pytest.param(("mpi", 2), id="mpi-2"),
-    pytest.param(("mpi", 3), id="mpi-3"),
-    pytest.param(("horovod", 2), id="horovod-2", marks=HOROVOD),
-    pytest.param(("horovod", 3), id="horovod-3", marks=HOROVOD),
-]
+WORK = "normalization_work.py"
 TOLERANCE = {"float64": 1e-12, "float32": 5e-6, "mixed_float16": 1e-2}
 """Of the largest value."""
 Found = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module", params=WORLDS)
-def ranks(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, run_command: Callable[..., Any]
-) -> Found:
-    """What each rank of a world found."""
-    engine, size = request.param
-    out = tmp_path_factory.mktemp(f"normalization-{engine}{size}")
-    options = ["-n", str(size), "--oversubscribe", *([] if engine == "single" else ["--engine", engine])]
-    done = run_command([sys.executable, "-m", "hpcdl", "run", work.__file__, *options, "--", str(out)], 300)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return [{**np.load(out / f"{rank}.npz"), "out": out} for rank in range(size)]
 
 
 @cache
@@ -78,7 +56,6 @@ def test_ranks_compute_what_plain_keras_computes_on_the_whole_batch(ranks: Found
     """Steps of other numbers of samples a rank, the last two with a rank that has none."""
     tolerance = TOLERANCE[work.CASES[case][1]]
     found = difference(ranks, case, case)
-    print(f"{len(ranks)} ranks, {case}: {found}")
     assert all(gap < tolerance for gap in found.values()), found
 
 
@@ -118,12 +95,12 @@ def test_gradients_that_are_not_weighted_would_be_noticed(ranks: Found) -> None:
 
 
 def test_the_variance_of_samples_far_from_zero(ranks: Found) -> None:
-    """Mean / deviation is 1000: sums of x² in float32 would be off by some percent."""
+    """Mean / deviation is 1000: sums of x² in float32 would be off by tens of percent."""
     for number, counts in enumerate(work.COUNTS[:2]):
         whole = np.concatenate([work.far(number, rank, counts[rank]) for rank in range(len(ranks))]).astype(np.float64)
         for found in ranks:
             np.testing.assert_allclose(found[f"far: {number} mean"], whole.mean(0), rtol=2e-7)
-            np.testing.assert_allclose(found[f"far: {number} variance"], whole.var(0), rtol=2e-5)
+            np.testing.assert_allclose(found[f"far: {number} variance"], whole.var(0), rtol=1e-6)
 
 
 def test_all_ranks_have_the_same_moving_statistics(ranks: Found) -> None:

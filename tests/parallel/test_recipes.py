@@ -65,8 +65,11 @@ def test_a_recipe_trains_as_plain_keras_does(ranks: Found, data: Path) -> None:
 
 
 @cache
-def plain_loop(data: Path, name: str, updates: int, rate: float) -> list[Array]:
-    """All weights after updates that are plain loops over micro-batches of 16: Keras's layers keep their own state."""
+def plain_loop(data: Path, name: str, updates: int, rate: float) -> tuple[list[Array], list[Array]]:
+    """Weights and optimizer's state after updates that are plain loops over micro-batches of 16.
+
+    Keras's layers keep their own state.
+    """
     keras.utils.set_random_seed(0)
     model = (small_net.build if name == "small" else build)(name, (32, 32, 3), 10)
     optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=5e-4)
@@ -90,20 +93,28 @@ def plain_loop(data: Path, name: str, updates: int, rate: float) -> list[Array]:
             at = slice(micro * 16, micro * 16 + 16)
             parts.append(gradients(tf.constant(x[at]), tf.constant(y[at])))
         optimizer.apply([tf.add_n(same) / len(x) for same in zip(*parts, strict=True)], model.trainable_variables)
-    found: list[Array] = model.get_weights()
-    return found
+    return model.get_weights(), [variable.numpy() for variable in optimizer.variables]
 
 
 def test_statistics_and_dropout_belong_to_the_micro_batch(ranks: Found, data: Path) -> None:
     """Moving statistics too: in the order of the micro-batches, whoever had them."""
-    expected = plain_loop(data, "small", 4, 0.05)
+    expected, _ = plain_loop(data, "small", 4, 0.05)
     for found in ranks:
         assert_same(weights(found, "small"), expected, atol=2e-6)
 
 
+def test_plain_keras_loads_the_model_and_its_optimizers_state(ranks: Found, data: Path) -> None:
+    model = keras.models.load_model(ranks[0]["out"] / "small.keras")
+    _, state = plain_loop(data, "small", 4, 0.05)
+    assert_same(model.get_weights(), weights(ranks[0], "small"), atol=0)
+    assert_same([variable.numpy() for variable in model.optimizer.variables], state, atol=2e-6)
+    images, labels = batches(data)[0]
+    model.fit(images, labels, verbose=0)
+
+
 def test_resnet_trains_as_a_plain_loop_does(ranks: Found, data: Path) -> None:
     """19 batch normalisations let rounding grow, so this bound is wider: see benchmarks/invariance.py."""
-    expected = plain_loop(data, "resnet20", 3, 0.02)
+    expected, _ = plain_loop(data, "resnet20", 3, 0.02)
     for found in ranks:
         assert_same(weights(found, "resnet"), expected, atol=1e-4)
 
@@ -138,6 +149,14 @@ def test_deterministic_runs_give_the_same_bits_for_every_number_of_ranks(ranks: 
 
 def test_deterministic_runs_repeat_and_learn_the_same(ranks: Found) -> None:
     assert_same(weights(ranks[0], "ordered"), weights(ranks[0], "ordered again"), atol=0)
+
+
+def test_another_recipe_or_data_set_on_one_rank_is_told_on_all(ranks: Found) -> None:
+    last = len(ranks) - 1
+    for found in ranks[: 0 if last == 0 else None]:
+        assert f"  seed: 0 on rank 0,   seed: 1 on rank {last}" in str(found["unlike: recipe"])
+        assert "40 training and 10 test images" in str(found["unlike: data"])
+        assert f"35 training and 10 test images of 10 classes on rank {last}" in str(found["unlike: data"])
 
 
 def test_all_ranks_end_with_the_same_bits(ranks: Found) -> None:

@@ -22,6 +22,7 @@ COMMANDS = [
     ["recipes", "list"],
     ["recipes", "show"],
     ["recipes", "copy"],
+    ["recipes", "keys"],
     ["models", "list"],
     ["data", "list"],
     ["data", "synth"],
@@ -49,6 +50,13 @@ def test_every_command_has_help_with_an_example(command: list[str], call: Callab
     text = call(*command, "--help")
     assert "Usage:" in text
     assert f"hpcdl {' '.join(command)}" in text.split("xample", 1)[1]
+
+
+def test_every_key_of_a_recipe_is_told_with_its_meaning(call: Callable[..., str]) -> None:
+    lines = call("recipes", "keys").splitlines()
+    assert "train.micro_batch=128  Images a forward pass" in "\n".join(lines)
+    assert "model.name (required)  " in "\n".join(lines)
+    assert all(len(line.split("  ", 1)[1]) > 5 for line in lines)
 
 
 def test_lists_speak_json(call: Callable[..., str]) -> None:

@@ -234,6 +234,17 @@ def test_sums_that_may_be_under_way_at_once_have_two_names_and_ranks_the_same(jo
     assert graphs == [graphs[0], [], graphs[0]]
 
 
+def test_xla_which_cannot_sum_over_ranks_is_off(joined: Session) -> None:
+    joined.engine = Recorder()
+    before, after = network((9,)), network((9,))
+    before.compile("sgd", "mse", jit_compile=True)
+    synchronize_normalization(before)
+    synchronize_normalization(after)
+    with pytest.warns(UserWarning, match="jit_compile"):
+        after.compile("sgd", "mse", jit_compile=True)
+    assert not before.jit_compile and not after.jit_compile
+
+
 def test_what_is_refused() -> None:
     dense = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
 

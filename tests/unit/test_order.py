@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpcdl.data.order import augmentation, permutation, shares
+from hpcdl.data.order import Share, augmentation, layer_seeds, permutation, shares
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
@@ -46,3 +46,23 @@ def test_augmentation_reaches_every_offset_and_both_sides() -> None:
     again, _ = augmentation(2000, seed=0, epoch=0)
     other, _ = augmentation(2000, seed=0, epoch=1)
     assert np.array_equal(offsets, again) and not np.array_equal(offsets, other)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_random_layers_draw_by_micro_batch_and_not_by_rank(size: int) -> None:
+    """The ranks' seeds, one after the other, are those of one rank, and no two micro-batches share one."""
+    for update, share in enumerate(shares(90, 32, 8, 0, 1)):
+        whole = layer_seeds(2, 5, 1, update, share, share.micros)
+        parts = []
+        for rank in range(size):
+            part = shares(90, 32, 8, rank, size)[update]
+            parts.append(layer_seeds(2, 5, 1, update, part, -(-(part.stop - part.start) // 8)))
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        assert len({tuple(seed) for micro in whole for seed in micro}) == 2 * share.micros
+    first, second = (layer_seeds(1, 0, epoch, 0, Share(0, 8), 1) for epoch in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_a_share_knows_its_place_in_the_update() -> None:
+    parts = [shares(90, 32, 8, rank, 3)[2] for rank in range(3)]  # 26 images in 4 micro-batches
+    assert [(part.first, part.micros) for part in parts] == [(0, 4), (1, 4), (2, 4)]
