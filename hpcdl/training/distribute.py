@@ -173,8 +173,13 @@ def adopt(model: keras.Model, session: Session) -> None:
         hook.plain = model.optimizer.apply
         _install(hook, model.optimizer)
     hook = hook_of(model.optimizer)
+
+    def on_built() -> None:
+        if hook is not None and not hook.common_start:
+            share_start(model, session)
+
     if session.world.size > 1:
-        count_samples(model, session, hook, lambda: share_start(model, session))
+        count_samples(model, session, hook, on_built)
 
 
 def statistics(model: keras.Model) -> list[keras.Variable]:

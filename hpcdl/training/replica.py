@@ -49,6 +49,7 @@ class Replica:
         self._engine, self._loss, self._micro_batch = engine, loss, micro_batch
         self._ordered, self._wire = ordered, wire
         optimizer.build(model.trainable_variables)
+        self._decays = [1.0] * len(model.trainable_variables) + self.state.momenta + [1.0]
         # A network without state looks at one image at a time: cutting its batch changes nothing
         # but the order of sums, so a rank takes all its micro-batches in one pass.
         self._one_pass = not model.non_trainable_variables and not ordered
@@ -104,35 +105,37 @@ class Replica:
 
     def _fold(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor) -> Tensors:
         """Own rows, then a sum over the ranks."""
-        variables = [variable.value for variable in self.model.trainable_variables]
-        decays = [1.0] * len(variables) + self.state.momenta + [1.0]
-        own = [tf.zeros(each.shape, each.dtype) for each in (*variables, *self.state.moving)] + [tf.zeros([3])]
-        for number, row in enumerate(rows):
-            own = row if number == 0 else [_fold(*each) for each in zip(own, decays, row, strict=True)]
+        own = rows[0] if rows else [tf.zeros(each.shape, each.dtype) for each in self._like()]
+        for row in rows[1:]:
+            own = [_fold(*each) for each in zip(own, self._decays, row, strict=True)]
         later = tf.cast(micros - first - len(rows), tf.float32)
-        weighted = [each if decay == 1 else each * decay**later for each, decay in zip(own, decays, strict=True)]
+        weighted = [each if decay == 1 else each * decay**later for each, decay in zip(own, self._decays, strict=True)]
         if self._wire is None:
             return self._engine.sum_tensors(weighted)
         # What travels must be of the size of a mean: the range of 16 bits is small.
-        scale = tf.cast(micros * self._micro_batch, tf.float32)
-        gradients = [each / tf.cast(scale, each.dtype) for each in weighted[: len(variables)]]
+        count, scale = len(self.model.trainable_variables), tf.cast(micros * self._micro_batch, tf.float32)
+        gradients = [each / tf.cast(scale, each.dtype) for each in weighted[:count]]
         sums = self._engine.sum_tensors(gradients, wire=self._wire)
-        exact = self._engine.sum_tensors(weighted[len(variables) :], "sums")
+        exact = self._engine.sum_tensors(weighted[count:], "sums")
         return [each * tf.cast(scale, each.dtype) for each in sums] + exact
 
     def _fold_all(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor) -> Tensors:
         """Every rank's rows, one by one: a sum with zeros is exact, so no order of ranks shows in the bits."""
-        like = [variable.value for variable in (*self.model.trainable_variables,)] + [*self.state.moving, tf.zeros([3])]
+        like = self._like()
         sizes = [int(each.shape.num_elements() or 0) for each in like]
-        decays = [1.0] * len(self.model.trainable_variables) + self.state.momenta + [1.0]
-        decay = tf.concat([tf.fill([size], each) for size, each in zip(sizes, decays, strict=True)], axis=0)
+        decay = tf.concat([tf.fill([size], each) for size, each in zip(sizes, self._decays, strict=True)], axis=0)
         flat = [tf.concat([tf.reshape(tf.cast(each, tf.float32), [-1]) for each in row], axis=0) for row in rows]
         own = tf.stack(flat) if flat else tf.zeros([0, sum(sizes)])
         padded = tf.pad(own, [[first, micros - first - len(rows)], [0, 0]])
-        [every] = self._engine.sum_tensors([padded], wire=None)
+        [every] = self._engine.sum_tensors([padded])
         total = tf.foldl(lambda sums, row: sums * decay + row, every, tf.zeros([sum(sizes)]))
         parts = tf.split(total, sizes)
         return [tf.cast(tf.reshape(part, each.shape), each.dtype) for part, each in zip(parts, like, strict=True)]
+
+    def _like(self) -> Tensors:
+        """Tensors of the shapes of a row."""
+        weights = [variable.value for variable in self.model.trainable_variables]
+        return [*weights, *self.state.moving, tf.zeros([3])]
 
     def _micro_step(self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Tensors:
         """The row of one micro-batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -17,29 +17,36 @@ if TYPE_CHECKING:
 Step = Callable[[Any], Any]
 
 
+class Wrapped(NamedTuple):
+    """What stands behind a model's replaced train_step."""
+
+    train: Step
+    test: Step
+    hook: Hook | None
+
+
 def count_samples(model: keras.Model, session: Session, hook: Hook | None, on_built: Callable[[], None]) -> None:
     """Replaces train_step and test_step of this model; the steps may be the user's own.
+
+    Ranks may hold different numbers of samples, also none. An empty batch would make NaN of means
+    and moments, so a sample of zeros stands in for it: its gradients and statistics weigh nothing,
+    and the metrics' state is put back.
 
     Args:
         model: compiled.
         session: the ranks, and where the count of samples is told.
         hook: of the model's optimizer.
         on_built: called before the first step, when the model's weights exist.
-
-    Ranks may hold different numbers of samples, also none. An empty batch would make NaN of means
-    and moments, so a sample of zeros stands in for it: its gradients and statistics weigh nothing,
-    and the metrics' state is put back.
-
     """
-    if hasattr(model.train_step, "hpcdl"):
+    before: Wrapped | None = getattr(model.train_step, "hpcdl", None)
+    if before is not None and before.hook is hook and not model.jit_compile:
         return
-    train, test = model.train_step, model.test_step
+    plain = Wrapped(model.train_step, model.test_step, hook) if before is None else before._replace(hook=hook)
+    train, started = plain.train, False
     if hook is not None and model.jit_compile:
         # XLA has no kernel for an allreduce, and Keras would compile the whole step.
         model.jit_compile = False
         train = compiled(train, hook)
-
-    started = False
 
     def train_step(data: Any) -> Any:
         nonlocal started
@@ -53,9 +60,9 @@ def count_samples(model: keras.Model, session: Session, hook: Hook | None, on_bu
     def test_step(data: Any) -> Any:
         with tf.init_scope():
             complete(model, session, data)
-        return _counted(test, model, session, data)
+        return _counted(plain.test, model, session, data)
 
-    train_step.hpcdl = True  # type: ignore[attr-defined]
+    train_step.hpcdl = plain  # type: ignore[attr-defined]
     model.train_step, model.test_step = train_step, test_step
     model.train_function = model.test_function = None  # what was traced before knows nothing of this
 
@@ -153,8 +160,8 @@ def _telling(session: Session, samples: tf.Tensor, step: Step, data: Any) -> Any
 
 def _never_empty(values: Any) -> Any:
     """The batch, or one sample of zeros for an empty one."""
-    if values is None:
-        return None
+    if values is None or isinstance(values, tf.RaggedTensor | tf.SparseTensor):
+        return values
     tensor = tf.convert_to_tensor(values)
     one = tf.concat([[1], tf.shape(tensor)[1:]], axis=0)
     filled = tf.cond(tf.shape(tensor)[0] > 0, lambda: tensor, lambda: tf.zeros(one, tensor.dtype))

@@ -102,7 +102,7 @@ class Trainer:
         """
         optimizer = self._replica.optimizer
         if not isinstance(getattr(optimizer, "inner_optimizer", optimizer), LARS):
-            self.model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(), ["accuracy"])
+            self.model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
         return self.model
 
     def test(self) -> dict[str, float]:

@@ -67,9 +67,10 @@ def tensors(bucket_bytes: int) -> record.Findings:
             [*mixed, tf.ones([1, 4]) * 2 * scale, tf.zeros([0]), tf.ones([2], tf.bfloat16), tf.range(9.0) * scale]
         )
 
-    engine.bucket_bytes = bucket_bytes
+    usual, engine.bucket_bytes = engine.bucket_bytes, bucket_bytes
     sums = fused(tf.constant(world.rank + 1.0))
     found = {f"{place}": tf.cast(total, tf.float64).numpy() for place, total in enumerate(sums)}
+    engine.bucket_bytes = usual
     eager = engine.sum_tensors([tf.ones([2]), tf.ones([1], tf.int32)])
     return found | {f"eager {place}": total.numpy() for place, total in enumerate(eager)}
 

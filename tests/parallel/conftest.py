@@ -31,20 +31,33 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthesize(tmp_path_factory.mktemp("data"), train=250, test=60)
 
 
-@pytest.fixture(scope="module", params=WORLDS)
-def ranks(
+@pytest.fixture(scope="session", params=WORLDS)
+def world(
     request: pytest.FixtureRequest,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
     run_command: Callable[..., Any],
-) -> Found:
-    """What each rank of a world found, doing the work that the module names in WORK."""
+) -> Path:
+    """Where the ranks of a world left what they found, doing the work of all modules whose tests are run.
+
+    One start for all: TensorFlow's import takes seconds on every rank. One thread a rank, for bits
+    may depend on the number of threads.
+    """
     engine, size = request.param
     out = tmp_path_factory.mktemp(f"{engine}{size}")
+    works = {item.module.WORK for item in request.session.items if hasattr(item.module, "WORK")}
+    # The first looks at TensorFlow before it starts; the last makes its operations deterministic.
+    order = sorted(works, key=lambda work: (work != "collectives_work.py", work == "recipes_work.py", work))
     chosen = [] if engine == "single" else ["--engine", engine]
-    more = getattr(request.module, "OPTIONS", [])
-    options = ["-n", str(size), "--oversubscribe", *chosen, *more, "--", str(out), str(data)]
-    done = run_command([sys.executable, "-m", "hpcdl", "run", str(HERE / request.module.WORK), *options], 400)
+    options = ["-n", str(size), "--oversubscribe", "--threads", "1", *chosen, "--", str(out), str(data), *order]
+    done = run_command([sys.executable, "-m", "hpcdl", "run", str(HERE / "worker.py"), *options], 900)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    found = [dict(np.load(out / f"{rank}.npz")) for rank in range(size)]
+    return out
+
+
+@pytest.fixture(scope="module")
+def ranks(request: pytest.FixtureRequest, world: Path) -> Found:
+    """What each rank of a world found, doing the work that the module names in WORK."""
+    out = world / request.module.WORK
+    found = [dict(np.load(path)) for path in sorted(out.glob("[0-9].npz"))]
     return [{**each, "out": out} for each in found]

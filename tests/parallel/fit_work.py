@@ -20,7 +20,7 @@ def fit(problem: Problem, distribute: bool = True) -> record.Findings:
     history = model.fit(
         hpcdl.shard(problem.data(), problem.batch, shuffle=False),
         validation_data=None if held_out is None else hpcdl.shard(held_out, 8, shuffle=False),
-        callbacks=hpcdl.callbacks(check_every=1 if distribute else None),
+        callbacks=hpcdl.callbacks(check_every=1 if distribute and problem.validate else None),
         **options,
     ).history
     found = {f"history {name}": values for name, values in history.items()}

@@ -5,13 +5,12 @@ Run as a script it writes OUT/RANK.npz; test_normalization.py judges.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import record
 import tensorflow as tf
 
 import hpcdl
@@ -201,11 +200,10 @@ def main() -> None:
         "far": lambda: train_far(world),
         "fit": lambda: fit(world),
     }
-    found = {f"{name}: {key}": value for name, do in work.items() for key, value in do().items()}
     model = synchronize_normalization(network("branches"))
     if world.is_leader:
-        model.save(Path(sys.argv[1]) / "model.keras")
-    np.savez(Path(sys.argv[1]) / f"{world.rank}.npz", **found)
+        model.save(record.out() / "model.keras")
+    record.save(world.rank, work)
 
 
 if __name__ == "__main__":

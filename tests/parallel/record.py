@@ -15,8 +15,8 @@ Findings = dict[str, Any]
 
 
 def out() -> Path:
-    """The folder that the ranks of this world share."""
-    return Path(sys.argv[1])
+    """The folder that the ranks of this world share for this module's work."""
+    return Path(sys.argv[1]) / Path(sys.argv[0]).name
 
 
 def data() -> Path:
