@@ -106,7 +106,7 @@ class Hook:
             )
         if session.samples is None and session.ragged:
             raise ConfigError(
-                "a training loop of your own over a shard whose last batch is smaller",
+                "a training loop of your own over a shard that gives ranks unequal parts",
                 "every sample to count once",
                 "hpcdl.shard(…, weights=True) yields (x, y, sample_weight): use the weights in your loss",
             )

@@ -31,7 +31,7 @@ class Session:
     """While a training step is traced: how many samples this rank's batch holds, a float32 scalar; 0 where
     the batch only stands in for an empty one. None where nobody knows."""
     ragged: bool = False
-    """Training data were cut whose last batch gives ranks unequal parts, without weights."""
+    """Training data were cut that give ranks unequal parts of a batch, without weights."""
 
 
 PACKAGE = Path(__file__).parents[1]

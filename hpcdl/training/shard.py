@@ -59,7 +59,8 @@ def shard(
     agree(session.engine, "the data for hpcdl.shard", list(map(str, kind)), "give every rank the same data")
     if weights and not ((isinstance(data, tuple) and len(data) == 2) or _is_pair(data)):
         raise ConfigError(str(_spec(data)), "(x, y) with weights=True", "leave sample weights of your own out")
-    if session.world.size > 1 and shuffle and not weights and samples % global_batch:
+    uneven = samples % global_batch or global_batch % session.world.size
+    if session.world.size > 1 and shuffle and not weights and uneven:
         session.ragged = True
     of = _of_dataset if isinstance(data, tf.data.Dataset) else _of_arrays
     batches = of(data, samples, global_batch, session, shuffle=shuffle, seed=seed, weights=weights)
