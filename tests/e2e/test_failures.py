@@ -88,12 +88,12 @@ def test_sigterm_ends_the_ranks_of_a_recipe(tmp_path: Path, small_cifar: Path) -
         ('model.compile(optimizer=hpcdl.distribute(sgd), loss="mse")\nmodel.fit(data, verbose=0)', "hpcdl.callbacks()"),
         ("hpcdl.distribute(hpcdl.distribute(sgd))", "second hpcdl.distribute"),
         ('hpcdl.distribute("sgd")', "keras.optimizers"),
-        ("hpcdl.shard((x, x), 5)", "global_batch="),
+        ("hpcdl.shard((x, x), 1)", "global_batch=2"),
         ("hpcdl.shard((x, x[1:]), 4)", "check x and y"),
-        ("hpcdl.shard(x, 4)", "hpcdl.shard((x, y)"),
+        ("hpcdl.shard(x, 4, weights=True)", "(x, y) with weights=True"),
         ("hpcdl.shard(([1, 2], [1, 2]), 2)", "np.asarray"),
     ],
-    ids=["undistributed", "no common start", "twice", "a name", "odd batch", "uneven arrays", "no pair", "lists"],
+    ids=["undistributed", "no common start", "twice", "a name", "small batch", "uneven arrays", "no pair", "lists"],
 )
 def test_training_that_would_go_apart_is_refused_with_the_mend(
     hpcdl: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, body: str, told: str
