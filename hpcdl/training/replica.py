@@ -98,10 +98,12 @@ class Replica:
         """The row of each micro-batch of this rank; with one pass, of all of them together."""
         count = images.shape[0]
         size = max(1, count if self._one_pass else self._micro_batch)
-        return [
+        rows = [
             self._micro(images[begin : begin + size], labels[begin : begin + size], seeds[begin // size])
             for begin in range(0, count, size)
         ]
+        # What waits for a call that TensorFlow inlines waits for its side effects and not for its results.
+        return [[tf.identity(each) for each in row] for row in rows]
 
     def _fold(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor) -> Tensors:
         """Own rows, then a sum over the ranks."""
