@@ -265,6 +265,15 @@ class RunConfig(Section):
     """How the ranks share the processor."""
 
     @model_validator(mode="after")
+    def _sends_exact_rows(self) -> RunConfig:
+        if self.train.deterministic and self.engine.compression != "none":
+            raise ValueError(
+                "engine.compression=none with train.deterministic, which sends every micro-batch's gradients as they "
+                f"are, and not {self.engine.compression}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _corrects_a_momentum(self) -> RunConfig:
         momentum = self.optimizer.momentum
         if self.schedule.momentum_correction and not (self.optimizer.name == "sgd" and momentum):

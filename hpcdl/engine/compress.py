@@ -6,11 +6,28 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-Exchange = Callable[[tf.Tensor, str], tf.Tensor]
+Collective = Callable[[tf.Tensor, str], tf.Tensor]
+"""Works on a flat tensor under a name that is the same on every rank."""
+
+
+def reducer(
+    wire: tf.DType | None, size: int, allreduce: Collective, exchange: Collective, collect: Collective
+) -> Collective:
+    """What sums a flat tensor over the ranks: float32 compressed where there is a `wire`, all else by `allreduce`.
+
+    Args: see `sum_compressed`.
+    """
+
+    def reduce(flat: tf.Tensor, name: str) -> tf.Tensor:
+        if wire is None or flat.dtype != tf.float32:
+            return allreduce(flat, name)
+        return sum_compressed(flat, wire, size, exchange, collect, name)
+
+    return reduce
 
 
 def sum_compressed(
-    flat: tf.Tensor, wire: tf.DType, size: int, exchange: Exchange, collect: Exchange, name: str
+    flat: tf.Tensor, wire: tf.DType, size: int, exchange: Collective, collect: Collective, name: str
 ) -> tf.Tensor:
     """Sums a flat float32 tensor over the ranks, sending 2 bytes an element each way.
 

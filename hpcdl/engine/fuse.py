@@ -6,19 +6,16 @@ reduced while the gradients of the next are still computed, where the engine wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from hpcdl.engine.base import BUCKET_BYTES, reducible
+from hpcdl.engine.base import reducible
+from hpcdl.engine.compress import Collective
 
-Reduce = Callable[[tf.Tensor, str], tf.Tensor]
 
-
-def sum_fused(
-    tensors: Sequence[tf.Tensor], reduce: Reduce, name: str, bucket_bytes: int = BUCKET_BYTES
-) -> list[tf.Tensor]:
+def sum_fused(tensors: Sequence[tf.Tensor], reduce: Collective, name: str, bucket_bytes: int) -> list[tf.Tensor]:
     """Sums tensors over ranks through flat buffers of one dtype each, the last tensors first.
 
     Args:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpcdl.engine.base import BUCKET_BYTES, reducible
-from hpcdl.engine.compress import sum_compressed
+from hpcdl.engine.compress import reducer
 from hpcdl.engine.fuse import sum_fused
 
 
@@ -36,11 +36,7 @@ class HorovodEngine:
         # The name joins what ranks submit. The default, the name in the graph, would part ranks that
         # traced different graphs, as they do where a ragged batch gives one of them less; so would name
         # scopes, in which Keras counts what a process has built.
-        def reduce(flat: tf.Tensor, label: str) -> tf.Tensor:
-            if wire is not None and flat.dtype == tf.float32:
-                return sum_compressed(flat, wire, self.size, _alltoall, _allgather, label)
-            return hvd.allreduce(flat, op=hvd.Sum, name=f"hpcdl.{label}", ignore_name_scope=True)
-
+        reduce = reducer(wire, self.size, _allreduce, _alltoall, _allgather)
         return sum_fused(tensors, reduce, name, self.bucket_bytes)
 
     def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -64,6 +60,10 @@ class HorovodEngine:
         # Horovod has no abort of its own. A rank that leaves with an error makes the launcher end
         # the others; leaving without the shutdown handshake keeps them from waiting for it.
         os._exit(1)
+
+
+def _allreduce(flat: tf.Tensor, label: str) -> tf.Tensor:
+    return hvd.allreduce(flat, op=hvd.Sum, name=f"hpcdl.{label}", ignore_name_scope=True)
 
 
 def _alltoall(octets: tf.Tensor, label: str) -> tf.Tensor:

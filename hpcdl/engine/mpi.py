@@ -11,7 +11,7 @@ import tensorflow as tf
 from mpi4py import MPI
 
 from hpcdl.engine.base import BUCKET_BYTES, reducible
-from hpcdl.engine.compress import sum_compressed
+from hpcdl.engine.compress import Collective, reducer
 from hpcdl.engine.fuse import sum_fused
 
 Array = npt.NDArray[Any]
@@ -32,12 +32,8 @@ class MpiEngine:
     def sum_tensors(
         self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
     ) -> list[tf.Tensor]:
-        def reduce(flat: tf.Tensor, label: str) -> tf.Tensor:
-            if wire is not None and flat.dtype == tf.float32:
-                return sum_compressed(flat, wire, self.size, self._op(self._exchange), self._op(self._collect), label)
-            return self._op(self._allreduce)(flat, label)
-
-        return sum_fused(tensors, reduce, name, self.bucket_bytes)
+        allreduce, exchange, collect = map(self._op, (self._allreduce, self._exchange, self._collect))
+        return sum_fused(tensors, reducer(wire, self.size, allreduce, exchange, collect), name, self.bucket_bytes)
 
     def sum_array(self, array: Array) -> Array:
         return self._allreduce(np.asarray(array, dtype=reducible(array.dtype))).astype(array.dtype)
@@ -57,7 +53,7 @@ class MpiEngine:
     def abort(self) -> None:
         self._comm.Abort(1)
 
-    def _op(self, collective: Callable[[Array], Array]) -> Callable[[tf.Tensor, str], tf.Tensor]:
+    def _op(self, collective: Callable[[Array], Array]) -> Collective:
         """A collective on arrays as one on tensors. Stateful: TensorFlow keeps the order, the same on every rank."""
         return lambda tensor, label: tf.numpy_function(collective, [tensor], tensor.dtype, stateful=True)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from hpcdl.engine.base import Engine
@@ -114,17 +113,17 @@ class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]
 def over_ranks(engine: Engine, model: keras.Model, plain: Callable[[], Logs]) -> Callable[[], Logs]:
     """The model's get_metrics_result, over the samples of all ranks.
 
-    Right for metrics whose state holds sums (total and count, confusion counts), as nearly all of
-    Keras's do; PearsonCorrelation and others that keep means are not among them.
+    Right for metrics whose state holds sums (total and count, confusion counts), as Keras's do; one of
+    the user's own that keeps a maximum is not among them.
     """
 
     def get_metrics_result() -> Logs:
         if not tf.executing_eagerly():  # inside a compiled step; Keras asks again at the end of the epoch
             return dict(plain())
         states = [variable for metric in model.metrics for variable in metric.variables]
-        own = [variable.numpy() for variable in states]
-        for variable, value in zip(states, own, strict=True):
-            variable.assign(engine.sum_array(np.asarray(value)))
+        own = [tf.identity(variable.value) for variable in states]
+        for variable, total in zip(states, engine.sum_tensors(own, "metrics"), strict=True):
+            variable.assign(total)
         merged = dict(plain())
         for variable, value in zip(states, own, strict=True):
             variable.assign(value)

@@ -48,7 +48,6 @@ def distribute(optimizer: keras.optimizers.Optimizer, *, compression: str | None
 
 
 def _check(optimizer: Any, compression: str | None) -> None:
-    kind = f"{type(optimizer).__module__}.{type(optimizer).__name__}"
     if type(optimizer).__module__.startswith("horovod"):
         raise ConfigError(
             f"Horovod's wrapper around {type(optimizer).__name__}, which reduces nothing under Keras 3",
@@ -62,6 +61,7 @@ def _check(optimizer: Any, compression: str | None) -> None:
             "model.compile(optimizer=hpcdl.distribute(optimizer), …)",
         )
     if not isinstance(optimizer, keras.optimizers.Optimizer):
+        kind = f"{type(optimizer).__module__}.{type(optimizer).__name__}"
         raise ConfigError(kind, "a Keras 3 optimizer", "pass keras.optimizers.SGD(…), for example")
     if hook_of(optimizer):
         raise ConfigError(
@@ -211,7 +211,7 @@ def share_start(model: keras.Model, session: Session, root: int = 0) -> None:
 
 
 def _shapes(variables: Sequence[keras.Variable]) -> list[str]:
-    """What must agree; names count what a process has built before, so they are only told."""
+    """What must agree; names do not, for they count what a process has built before."""
     return [f"{tuple(each.shape)} {each.dtype}{'' if each.trainable else ' frozen'}" for each in variables]
 
 

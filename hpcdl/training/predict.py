@@ -48,7 +48,7 @@ def predict(model: keras.Model, x: Any, global_batch: int = 256) -> Any:
         ConfigError: see `shard`.
     """
     session = current()
-    inputs = (x,) if isinstance(x, list | tuple) and not isinstance(x, tf.data.Dataset) else x
+    inputs = (x,) if isinstance(x, list | tuple) else x
     parts = shard(inputs, global_batch, shuffle=False)
     mine = parts.filter(lambda *batch: tf.shape(tf.nest.flatten(batch)[0])[0] > 0)
     own = model.predict(mine, verbose=0) if any(True for _ in mine.take(1)) else None

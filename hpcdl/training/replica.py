@@ -55,10 +55,12 @@ class Replica:
         self._one_pass = not model.non_trainable_variables and not ordered
         self.step = tf.function(self._step, autograph=False)
         self.evaluate = tf.function(self._evaluate, autograph=False, reduce_retracing=True)
-        # Traced once for all micro-batches. Several copies in one graph would be optimised together, and
-        # round in another way than one copy does.
-        apart = {"_noinline": True} if ordered else None
-        self._micro = tf.function(self._micro_step, autograph=False, experimental_attributes=apart)
+        # TensorFlow optimises a graph as a whole, and may round in another way where another part of it
+        # changes. Ranks whose shares have other shapes must yet make the same bits of the same sums, and
+        # all micro-batches must round alike where rows are folded in order: these are compiled apart.
+        apart = {"_noinline": True}
+        self._update = tf.function(self._apply, autograph=False, experimental_attributes=apart)
+        self._micro = tf.function(self._micro_step, autograph=False, experimental_attributes=apart if ordered else None)
 
     def _step(
         self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, first: tf.Tensor, micros: tf.Tensor
@@ -82,13 +84,15 @@ class Replica:
             totals = self._fold_all(rows, first, micros) if self._ordered else self._fold(rows, first, micros)
         with tf.control_dependencies(totals):
             seconds = self._now() - begin
+        self._update(totals, micros)
+        return totals[-1], seconds
+
+    def _apply(self, totals: Tensors, micros: tf.Tensor) -> None:
+        """What the sums over all ranks make of weights, the optimizer's state and moving statistics."""
         count = len(self.model.trainable_variables)
-        gradients, added, sums = totals[:count], totals[count:-1], totals[-1]
-        self.optimizer.apply(
-            [each / tf.cast(sums[2], each.dtype) for each in gradients], self.model.trainable_variables
-        )
+        gradients, added, images = totals[:count], totals[count:-1], totals[-1][2]
+        self.optimizer.apply([each / tf.cast(images, each.dtype) for each in gradients], self.model.trainable_variables)
         self.state.add(added, micros)
-        return sums, seconds
 
     def _now(self) -> tf.Tensor:
         # TensorFlow's own clock is refused where operations must be deterministic.

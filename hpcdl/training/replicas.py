@@ -40,7 +40,7 @@ class ReplicaCheck:
         Raises:
             ReplicaError: the ranks differ; it names the first weight that does.
         """
-        if self._engine.size == 1 or step < self._next or not self._weights:
+        if step < self._next:
             return
         began = perf_counter()
         self.compare(step)
@@ -57,6 +57,8 @@ class ReplicaCheck:
         Raises:
             ReplicaError: the ranks differ.
         """
+        if self._engine.size == 1 or not self._weights:
+            return
         own = self._sums().numpy().tolist()
         everyone = self._engine.gather_objects(own)
         for place, weight in enumerate(self._weights):

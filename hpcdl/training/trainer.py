@@ -133,9 +133,9 @@ class Trainer:
             )
             sums, communication = sums.numpy(), float(communication)
             _check_finite(sums[0], f"update {update + 1}")
-            end = perf_counter()
             if self._check:
                 self._check.step(update + 1)
+            end = perf_counter()
             self._times.add(update, int(sums[2]), end - start, ready - start, communication)
             for each in (meter, recent, whole):
                 each.add(sums, end - start)
@@ -147,14 +147,13 @@ class Trainer:
 
     def _set_rate(self, update: int) -> None:
         config = self._config
-        optimizer = getattr(self._replica.optimizer, "inner_optimizer", self._replica.optimizer)
         rate = learning_rate(
             config.schedule, self._base_rate, config.train.global_batch, update, len(self._shares), self.updates
         )
         if rate != self._rate:
             if config.schedule.momentum_correction:
                 self._correct(tf.constant(rate / self._rate))
-            optimizer.learning_rate = self._rate = rate
+            self._replica.optimizer.learning_rate = self._rate = rate
 
     def _share(self, samples: int, global_batch: int, micro_batch: int) -> list[Share]:
         return shares(samples, global_batch, micro_batch, self._session.world.rank, self._session.world.size)

@@ -126,6 +126,7 @@ def test_more_ranks_than_micro_batches_are_refused_with_a_batch_that_fits() -> N
             "after warmup_epochs 2.0, and not [2.0, 4.0]",
         ),
         (["schedule.momentum_correction=true", "optimizer.name=sgd"], "and not with sgd and momentum None"),
+        (["train.deterministic=true", "engine.compression=fp16"], "as they are, and not fp16"),
         (["schedule.momentum_correction=true", "optimizer.name=lars", "optimizer.momentum=0.9"], "not with lars"),
         (["optimizer.name=sgd", "optimizer.epsilon=0.1"], "sgd takes"),
         (["optimizer.name=rmsprop", "optimizer.nesterov=true"], "rmsprop takes"),
