@@ -64,14 +64,35 @@ class About(Section):
 class DataConfig(Section):
     """The images."""
 
-    source: Literal["cifar10"]
-    """Which data set."""
+    source: Literal["mnist", "fashion-mnist", "cifar10", "cifar100", "imagenet", "folder", "npz"]
+    """Which data set, or kind of one; `hpcdl data list` tells what each looks like on disk."""
     path: str | None = None
-    """Folder or archive; --data wins over it; null looks in HPCDL_DATA and ./data."""
-    augment: list[Literal["pad-crop", "flip"]] = []
-    """Random changes of each training image, as functions of (seed, epoch, sample)."""
-    normalize: Literal["unit", "standard"] = "unit"
-    """unit: pixels in [0, 1]; standard: less the set's channel mean, over its deviation."""
+    """Folder, file or archive; --data wins over it; null looks in HPCDL_DATA and ./data."""
+    classes: Positive | list[str] | None = None
+    """The first so many classes, or those of these names; null: all."""
+    per_class: Positive | None = None
+    """At most so many training images a class, always the same ones; null: all."""
+    validation: Fraction = 0.0
+    """Share of the training images, the last ones, that is held out and evaluated after every epoch."""
+    size: Positive | None = None
+    """Height and width that the network sees; null: the images' own, for sets whose images have all one."""
+    augment: list[
+        Literal["pad-crop", "random-resized-crop", "flip", "color-jitter", "randaugment", "cutout", "mixup", "cutmix"]
+    ] = []
+    """Random changes of each training image, as functions of (seed, epoch, sample); mixup and cutmix mix pairs within
+    a micro-batch."""
+    normalize: Literal["unit", "centered", "symmetric", "standard", "caffe", "none"] = "unit"
+    """unit: pixels in [0, 1]; centered: [-0.5, 0.5]; symmetric: [-1, 1]; standard: less the set's channel mean, over
+    its deviation; caffe: BGR in [0, 255] less ImageNet's means, as VGG's weights expect; none: [0, 255]."""
+
+    @model_validator(mode="after")
+    def _crops_once(self) -> DataConfig:
+        if len(set(self.augment)) < len(self.augment):
+            raise ValueError(f"each augmentation once, and not {self.augment}")
+        for one, other in (("pad-crop", "random-resized-crop"), ("mixup", "cutmix")):
+            if one in self.augment and other in self.augment:
+                raise ValueError(f"one of {one} and {other}, and not both")
+        return self
 
 
 class ModelConfig(Section):
@@ -79,6 +100,9 @@ class ModelConfig(Section):
 
     name: str
     """A name that `hpcdl models list` shows."""
+    weights: str | None = None
+    """File that the weights start from (.keras or .weights.h5), or imagenet, which Keras downloads for its
+    applications; layers of other shapes, as the last one, keep their random start. null: all random."""
 
 
 class OptimizerConfig(Section):

@@ -9,6 +9,7 @@ from pathlib import Path
 from hpcdl.data import cifar10
 from hpcdl.data.cifar10_synth import synthesize
 from hpcdl.data.images import ImageSet
+from hpcdl.data.subset import Subset, narrow
 from hpcdl.errors import DataError
 
 
@@ -21,8 +22,10 @@ class Source:
     find: Callable[[Path], Path | None]
     check: Callable[[Path], None]
     """Cheap: refuses missing and truncated files before anything starts."""
-    load: Callable[[Path], ImageSet]
+    load: Callable[[Path, Subset], ImageSet]
+    """Raises DataError where something is missing, damaged, or labelled wrongly."""
     synthesize: Callable[[Path, int, int, int], Path]
+    """(folder, training images, test images, seed) -> what `find` answers for that folder."""
 
 
 SOURCES = {
@@ -31,7 +34,7 @@ SOURCES = {
         layout=f"{cifar10.FOLDER}/ or {cifar10.ARCHIVE}, the official binary version",
         find=cifar10.find,
         check=cifar10.check,
-        load=cifar10.load,
+        load=lambda path, subset: narrow(cifar10.load(path), subset),
         synthesize=synthesize,
     ),
 }
