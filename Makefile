@@ -44,7 +44,7 @@ install: $(UV)
 	@rm -f .uv.log
 
 demo: install
-	@$(HPCDL) data list | grep -q "not found" && { \
+	@$(HPCDL) data list | grep -A1 '^cifar10 ' | grep -q "not found" && { \
 	  echo "No real CIFAR-10 in HPCDL_DATA or ./data: making a SYNTHETIC stand-in in ./data; its accuracies mean nothing."; \
 	  $(HPCDL) data synth cifar10 --out data; } || true
 	$(HPCDL) run cifar10-cnn -n 2 --oversubscribe train.steps=800 --out runs/demo --overwrite

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 import hpcdl
 from hpcdl.config.load import load
-from hpcdl.data.images import Images
-from hpcdl.data.sources import SOURCES
+from hpcdl.data import sources
+from hpcdl.data.subset import pick
 from hpcdl.training import trainer
 from hpcdl.training.replica import Replica, Tensors
 from hpcdl.training.session import current
@@ -45,8 +45,8 @@ def main(out: str, data: str, images: str, shuffle: str, recipe: str, *overrides
     """Trains, and rank 0 writes the weights."""
     world = hpcdl.init()
     config = load(recipe, list(overrides))
-    whole = SOURCES[config.data.source].load(Path(data))
-    few = replace(whole, train=Images(whole.train.pixels[: int(images)], whole.train.labels[: int(images)]))
+    whole = sources.load(config.data, Path(data))
+    few = replace(whole, train=pick(whole.train, np.arange(int(images))))
     if int(shuffle):
         Reordered.shuffle = int(shuffle)
         trainer.Replica = Reordered  # type: ignore[attr-defined]

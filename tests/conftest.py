@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpcdl.data.cifar10_synth import synthesize
+from hpcdl.data import synth
 
 Completed = subprocess.CompletedProcess[str]
 PARTS = {
@@ -52,7 +52,7 @@ def run_command() -> Callable[..., Completed]:
 def small_cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a stand-in for CIFAR-10: 250 training and 60 test images."""
     folder = tmp_path_factory.mktemp("data")
-    synthesize(folder, train=250, test=60)
+    synth.cifar(folder, train=250, test=60)
     return folder
 
 

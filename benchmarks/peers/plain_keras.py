@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 
-from hpcdl.data import cifar10
+from hpcdl.data import cifar
+from hpcdl.data.images import Images
 from hpcdl.models.registry import build
 
 BATCH = 128
@@ -33,9 +34,9 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
 def main() -> None:
     """Trains and prints."""
     steps, warmup = int(sys.argv[2]), int(sys.argv[3])
-    images = cifar10.load(Path(sys.argv[1])).train
+    images = cast(Images, cifar.load(Path(sys.argv[1])).train)
     count = (steps + warmup) * BATCH
-    x = ((images.pixels[:count] / 255.0 - cifar10.MEAN) / np.array(cifar10.STD)).astype("float32")
+    x = ((images.pixels[:count] / 255.0 - cifar.CIFAR10.mean) / np.array(cifar.CIFAR10.std)).astype("float32")
     model = build("resnet20", (32, 32, 3), 10)
     model.compile(
         optimizer=keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=5e-4),

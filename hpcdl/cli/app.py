@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hpcdl.cli import bench, data, models, recipes, report, run, train
+from hpcdl.cli import bench, data, evaluate, models, predict, recipes, report, run, train
 from hpcdl.errors import ConfigError, HpcdlError
 
 # The command line's own errors; typer exports this subclass of the one that it raises.
@@ -32,6 +32,8 @@ app.command("run")(run.run)
 app.command("train")(train.train)
 app.add_typer(bench.app, name="bench")
 app.command("report")(report.report)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -113,3 +113,47 @@ def scaling(
         share = f"efficiency {point.efficiency:.0%}  communication {point.communication_share:.1%}"
         console.print(f"{point.mode:6} {point.ranks:>3} ranks  {told}  {share}", highlight=False)
     console.print(f"next: hpcdl report {shlex.quote(str(out or folder))}", highlight=False)
+
+
+@app.command("input")
+def input_(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A recipe's name or file.")] = DEFAULT,
+    overrides: Overrides = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Of each stage in each turn.")] = 3.0,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Turns; the median is told.")] = 3,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Images decoded at once; default cores.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast images come, stage by stage, how fast the network takes them, and which of them limits.
+
+    \b
+    Examples:
+      hpcdl bench input cifar10-resnet20
+      hpcdl bench input imagenet-resnet50 --data imagenet data.classes=100 train.global_batch=32
+    """
+    import json
+
+    from hpcdl.cli import prepare
+
+    if "=" in config:  # the recipe was left out
+        config, overrides = DEFAULT, [config, *(overrides or [])]
+    recipe = prepare.recipe(config, overrides or [], 1, "single")
+    place = prepare.data_path(recipe, data)
+
+    from hpcdl.data import sources
+    from hpcdl.training.input_rates import measure
+    from hpcdl.training.session import join
+
+    session = join({}, "single")
+    found = measure(recipe, sources.load(recipe.data, place), session, workers or os.cpu_count() or 1, seconds, repeats)
+    if as_json:
+        typer.echo(json.dumps({"recipe": recipe.name, "data": str(place), **found}))
+        return
+    for stage, rate in found["stages"].items():
+        typer.echo(f"{stage:20} {rate:>12,.1f} images/s, with the stages before it")
+    for kind, rate in found["training"].items():
+        typer.echo(f"{'train, ' + kind:20} {rate:>12,.1f} images/s")
+    typer.echo(f"real / synthetic {found['ratio']:.3f}; what limits training: {found['bottleneck']}")

@@ -1,4 +1,4 @@
-"""hpcdl data: what is there, and stand-ins for what is not."""
+"""hpcdl data: what is there, and how to get, pack, check and see it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from typing import Annotated
 
 import typer
 
+from hpcdl.cli.data_fetch import fetch
+from hpcdl.cli.data_prepare import prepare, verify
+from hpcdl.cli.data_show import show
 from hpcdl.cli.options import Json
 from hpcdl.errors import ConfigError, DataError
 
-app = typer.Typer(no_args_is_help=True, help="Data sets: what is there, and stand-ins for what is not.")
+app = typer.Typer(no_args_is_help=True, help="Data sets: what is there, and how to get, pack, check and see it.")
+app.command("fetch")(fetch)
+app.command("prepare")(prepare)
+app.command("verify")(verify)
+app.command("show")(show)
 
 
 @app.command("list")
@@ -40,7 +47,7 @@ def list_(
         return
     for row in rows:
         typer.echo(
-            f"{row['name']:10} {row['summary']}\n{'':10} {row['found'] or 'not found; expected ' + str(row['layout'])}"
+            f"{row['name']:14} {row['summary']}\n{'':14} {row['found'] or 'not found; expected ' + str(row['layout'])}"
         )
 
 
@@ -48,8 +55,8 @@ def list_(
 def synth(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A name from `hpcdl data list`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder that gets the files.")] = Path("data"),
-    train: Annotated[int, typer.Option("--train", help="Training images.")] = 50_000,
-    test: Annotated[int, typer.Option("--test", help="Test images.")] = 10_000,
+    train: Annotated[int | None, typer.Option("--train", help="Training images; as a small real set has.")] = None,
+    test: Annotated[int | None, typer.Option("--test", help="Test images.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of patterns and noise.")] = 0,
 ) -> None:
     """Write a learnable stand-in in a data set's own file layout; equal arguments give equal bytes.
@@ -64,5 +71,7 @@ def synth(
         raise ConfigError(
             f"data set {source!r}", "one of: " + ", ".join(SOURCES), "`hpcdl data list` shows what there is"
         )
+    usual = SOURCES[source].counts
+    train, test = (usual[0] if train is None else train), (usual[1] if test is None else test)
     folder = SOURCES[source].synthesize(out, train, test, seed)
     typer.echo(f"{folder}: synthetic stand-in for {source}, {train} training and {test} test images; no photographs")

@@ -45,13 +45,16 @@ class Display:
             case "start":
                 self._updates, self._epoch_updates = event["updates"], event["epoch_updates"]
                 self._console.print(f"{event['origin']}; {self._updates} updates", highlight=False)
+            case "weights":
+                left = ", ".join(event["left_out"]) or "no layer"
+                self._console.print(f"weights from {event['from']}; with a random start: {left}", highlight=False)
             case "progress":
                 self._progress(event)
             case "epoch":
-                test = (
-                    f"  test loss {event['test_loss']:.4f} accuracy {event['test_accuracy']:.4f}"
-                    if "test_loss" in event
-                    else ""
+                test = "".join(
+                    f"  {split} loss {event[f'{split}_loss']:.4f} accuracy {event[f'{split}_accuracy']:.4f}"
+                    for split in ("validation", "test")
+                    if f"{split}_loss" in event
                 )
                 self._console.print(f"epoch {event['epoch']}/{self._epochs}  {_means(event)}{test}", highlight=False)
 

@@ -137,7 +137,8 @@ def _announcement(name: str, engine: str, plan: Plan, topology: Topology) -> str
 def _conclusion(summary: dict[str, Any], folder: Path) -> str:
     test = f", test accuracy {summary['test_accuracy']:.4f}" if "test_accuracy" in summary else ""
     seconds, rate = summary["seconds"], summary["images_per_s"]
-    return f"done in {seconds:.1f} s: {rate:,.0f} images/s{test}; model.keras and records in {folder}"
+    early = f" ({summary['stopped']})" if "stopped" in summary else ""
+    return f"done in {seconds:.1f} s{early}: {rate:,.0f} images/s{test}; model.keras and records in {folder}"
 
 
 def count(many: int, noun: str) -> str:

@@ -73,7 +73,7 @@ class DataConfig(Section):
     per_class: Positive | None = None
     """At most so many training images a class, always the same ones; null: all."""
     validation: Fraction = 0.0
-    """Share of the training images, the last ones, that is held out and evaluated after every epoch."""
+    """Share of the training images, spread evenly over the set, that is held out and evaluated after every epoch."""
     size: Positive | None = None
     """Height and width that the network sees; null: the images' own, for sets whose images have all one."""
     augment: list[
@@ -233,7 +233,11 @@ class TrainConfig(Section):
     steps: Positive | None = None
     """Stop after this many updates in all; null trains all epochs."""
     evaluate: bool = True
-    """Evaluate on the test set after every epoch."""
+    """Evaluate on the test set, and on what data.validation holds out, after every epoch."""
+    patience: Positive | None = None
+    """Stop after so many epochs without a lower loss on what data.validation holds out; null: train all epochs."""
+    target: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Stop after the first epoch with this test accuracy; null: train all epochs."""
     save: bool = True
     """Write model.keras at the end."""
 
@@ -242,6 +246,17 @@ class TrainConfig(Section):
         if self.global_batch % self.micro_batch:
             raise ValueError(f"a micro_batch that divides global_batch {self.global_batch}, and not {self.micro_batch}")
         return self
+
+
+class Phase(Section):
+    """A part of the training with a rate of its own, in which some layers may rest."""
+
+    epochs: Positive
+    """Passes over the training set."""
+    trainable: str = "all"
+    """all; head: what comes after the last pooling or flattening; head+N: and the N layers with weights before it."""
+    learning_rate: Rate | None = None
+    """In place of optimizer.learning_rate; null: the same."""
 
 
 class EngineConfig(Section):
@@ -283,10 +298,23 @@ class RunConfig(Section):
     """The learning rate over the run."""
     train: TrainConfig = TrainConfig()
     """The updates."""
+    phases: list[Phase] = []
+    """One after the other, in place of train.epochs; [] trains all layers for train.epochs."""
     engine: EngineConfig = EngineConfig()
     """What sums the gradients."""
     launch: LaunchConfig = LaunchConfig()
     """How the ranks share the processor."""
+
+    @model_validator(mode="after")
+    def _can_stop(self) -> RunConfig:
+        train = self.train
+        if train.patience is not None and not (self.data.validation and train.evaluate):
+            raise ValueError("data.validation above 0 and train.evaluate=true with train.patience, which watches it")
+        if train.target is not None and not train.evaluate:
+            raise ValueError("train.evaluate=true with train.target, a test accuracy")
+        if train.steps is not None and self.phases:
+            raise ValueError("train.steps=null with phases, which count epochs")
+        return self
 
     @model_validator(mode="after")
     def _sends_exact_rows(self) -> RunConfig:

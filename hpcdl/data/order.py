@@ -2,15 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from hpcdl.data.philox import philox
 
-def permutation(samples: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """The order of an epoch: a permutation of range(samples) that (seed, epoch) fixes."""
-    return np.random.default_rng([seed, epoch, 0]).permutation(samples)
+Numbers = npt.NDArray[np.int64]
+FEISTEL_ROUNDS = 10
+# What random numbers are for: the last word of their counters.
+ORDER, AUGMENTATION = 0, 1
+
+
+def order(places: Numbers, samples: int, seed: int, epoch: int) -> Numbers:
+    """The samples at some places of an epoch's order, a permutation of range(samples).
+
+    Computed place by place, so neither memory nor the way to a place grows with the set: a Feistel
+    network over a grid of rows and columns that is little larger than the set, and again for the few
+    places that it leads outside (Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains",
+    sections 3 and 4; here each round moves one of the two halves).
+
+    Args:
+        places: in the order, from 0; any shape of one axis.
+        samples: of the set, below 2^40.
+        seed: the recipe's, below 2^32.
+        epoch: from 0, below 2^32.
+    """
+    columns = math.isqrt(max(samples - 1, 0)) + 1
+    rows = -(-samples // columns)
+    found = places.copy()
+    outside = np.arange(len(found))
+    while len(outside):
+        row, column = np.divmod(found[outside], columns)
+        for number in range(0, FEISTEL_ROUNDS, 2):
+            row = (row + _words(column, number, seed, epoch)) % rows
+            column = (column + _words(row, number + 1, seed, epoch)) % columns
+        found[outside] = row * columns + column
+        outside = outside[found[outside] >= samples]
+    return found
+
+
+def permutation(samples: int, seed: int, epoch: int) -> Numbers:
+    """The whole order of an epoch."""
+    return order(np.arange(samples), samples, seed, epoch)
+
+
+def draws(samples: Numbers, count: int, seed: int, epoch: int) -> npt.NDArray[np.float32]:
+    """Random numbers of samples in an epoch: (len(samples), count), uniform in [0, 1) with 24 bits.
+
+    Args:
+        samples: their numbers in the set.
+        count: numbers a sample.
+        seed: the recipe's, below 2^32.
+        epoch: from 0, below 2^32.
+    """
+    high, low = (samples >> 32).astype(np.uint32), samples.astype(np.uint32)
+    blocks = [philox((low, high, block, AUGMENTATION), (seed, epoch)) for block in range(-(-count // 4))]
+    words = np.stack([word for block in blocks for word in block] or [low], axis=1)[:, :count]
+    return (words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def _words(values: Numbers, number: int, seed: int, epoch: int) -> Numbers:
+    """What a round of the Feistel network adds, for each value of the other half."""
+    return philox((values.astype(np.uint32), number, 0, ORDER), (seed, epoch))[0].astype(np.int64)
+
+
+def hold_out(samples: int, share: float) -> tuple[Numbers, Numbers]:
+    """Samples to train with, and samples held out: every so many-th one, for sets may be sorted by class.
+
+    Args:
+        samples: of the set.
+        share: that is held out, below 1; rounded to whole samples.
+    """
+    count = round(samples * share)
+    held_out = (np.arange(count) * samples + samples // 2) // max(count, 1)
+    return np.setdiff1d(np.arange(samples), held_out), held_out
 
 
 @dataclass(frozen=True)
@@ -54,12 +122,6 @@ def even_share(count: int, rank: int, size: int) -> tuple[Share, float]:
         copy = min(start, count - 1)
         return Share(copy, copy + 1), 0.0
     return Share(start, stop), (stop - start) * size / count
-
-
-def augmentation(samples: int, seed: int, epoch: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    """Each sample's random change in an epoch: crop offsets (samples, 2) in 0 … 8 pixels, and flips (samples,)."""
-    random = np.random.default_rng([seed, epoch, 1])
-    return random.integers(0, 9, size=(samples, 2), dtype=np.int32), random.random(samples) < 0.5
 
 
 def layer_seeds(layers: int, seed: int, epoch: int, update: int, share: Share, rows: int) -> npt.NDArray[np.uint32]:

@@ -1,71 +1,263 @@
-"""From images in memory to a rank's batches, with tf.data."""
+"""From a split to a rank's batches, with tf.data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from hpcdl.config.schema import DataConfig
-from hpcdl.data import augment
-from hpcdl.data.images import Images, ImageSet
-from hpcdl.data.order import Share, augmentation, permutation
+from hpcdl.data import augment, decode, mixing
+from hpcdl.data.images import Encoded, Images, ImageSet, Split
+from hpcdl.data.inspect_images import damaged
+from hpcdl.data.normalize import normalize
+from hpcdl.data.order import Numbers, Share, draws, order
+from hpcdl.errors import ConfigError, DataError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Batch = tuple[tf.Tensor, tf.Tensor]
+Chosen = Callable[[Numbers], tuple[Numbers, npt.NDArray[np.float32]]]
+"""Places of an epoch -> the samples there, and their random numbers (n, columns)."""
+CHUNK = 8192
+"""Samples whose order and random numbers are computed at once."""
+BLOCK = 16
+"""Stored images that are read at once."""
+NO_DRAWS = 1
+"""Random numbers of a sample that needs none: TensorFlow 2.18 crashes where it unbatches elements without content."""
+CROP = "random-resized-crop"
+MIXING = {"mixup": mixing.mixup, "cutmix": mixing.cutmix}
 
 
 class Batches:
-    """A split as tensors, made once, and the batches of each epoch.
+    """A split, and a rank's batches of each epoch of it.
 
     Args:
-        dataset: supplies the channel statistics.
-        split: dataset.train or dataset.test.
-        config: augmentation and normalisation.
+        dataset: supplies classes and channel statistics.
+        split: of the dataset.
+        config: size, augmentation and normalisation.
+        micro_batch: images a micro-batch, within which mixup and cutmix pair.
+        members: samples of the split that are meant, (n,) int64; None: all.
+        workers: images that are decoded at the same time.
+
+    Raises:
+        ConfigError: the images have no one size, and the recipe names none; or grey ones are to be normalised for
+            colour.
     """
 
-    def __init__(self, dataset: ImageSet, split: Images, config: DataConfig) -> None:
+    def __init__(
+        self,
+        dataset: ImageSet,
+        split: Split,
+        config: DataConfig,
+        micro_batch: int = 1,
+        members: Numbers | None = None,
+        workers: int = 2,
+    ) -> None:
+        self.shape = image_shape(split, config)
+        """(height, width, channels) of what the network sees."""
+        self._dataset, self._split, self._config = dataset, split, config
+        self._micro_batch, self._members, self._workers = micro_batch, members, workers
+        self._augment = [name for name in augment.DRAWS if name in config.augment]
         with tf.device("/CPU:0"):
-            self._pixels, self._labels = tf.constant(split.pixels), tf.constant(split.labels)
-        if config.normalize == "unit":
-            self._scale, self._shift = np.full(1, 1 / 255, np.float32), np.zeros(1, np.float32)
-        else:
-            self._scale = np.float32(1 / 255) / np.asarray(dataset.std, np.float32)
-            self._shift = np.asarray(dataset.mean, np.float32) / np.asarray(dataset.std, np.float32)
-        self._augment = frozenset(config.augment)
+            self._labels = as_tensor(split.labels)
+            self._pixels = as_tensor(split.pixels) if isinstance(split, Images) else None
 
-    def epoch(self, parts: Sequence[Share], seed: int, epoch: int) -> tf.data.Dataset:
-        """Training batches of one epoch: images (n, h, w, c) float32, labels (n,) int32, one batch a share.
+    def __len__(self) -> int:
+        return len(self._split) if self._members is None else len(self._members)
 
-        Order and augmentation are functions of (seed, epoch, sample).
+    def epoch(self, parts: Sequence[Share], seed: int, epoch: int) -> Iterator[Batch]:
+        """Training batches of an epoch, one a share: images (n, h, w, c) float32, labels (n,) int32.
+
+        Order and augmentation are functions of (seed, epoch, sample). With mixup or cutmix the labels
+        are probabilities (n, classes), float32.
+
+        Raises:
+            DataError: a stored image cannot be read or decoded; it names the image.
         """
-        samples = len(self._labels)
-        offsets, flips = augmentation(samples, seed, epoch)
-        order = tf.constant(permutation(samples, seed, epoch))
-        offset, flipped = tf.constant(offsets), tf.constant(flips)
+        width = max(NO_DRAWS, sum(augment.DRAWS[name] for name in self._augment))
 
-        def batch(start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            places = order[start:stop]
-            images = tf.gather(self._pixels, places)
-            if "pad-crop" in self._augment:
-                images = augment.pad_crop(images, tf.gather(offset, places))
-            if "flip" in self._augment:
-                images = augment.flip(images, tf.gather(flipped, places))
-            return self._float(images), tf.gather(self._labels, places)
+        def chosen(places: Numbers) -> tuple[Numbers, npt.NDArray[np.float32]]:
+            samples = self._samples(order(places, len(self), seed, epoch))
+            return samples, draws(samples, width, seed, epoch)
 
-        return _dataset(parts).map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+        return self._iterate(parts, chosen, training=True)
 
-    def plain(self, parts: Sequence[Share]) -> tf.data.Dataset:
-        """Evaluation batches in file order, without augmentation."""
+    def plain(self, parts: Sequence[Share]) -> Iterator[Batch]:
+        """Evaluation batches in the split's order, without augmentation.
 
-        def batch(start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._float(self._pixels[start:stop]), self._labels[start:stop]
+        Raises:
+            DataError: as `epoch`.
+        """
 
-        return _dataset(parts).map(batch, num_parallel_calls=1, deterministic=True).prefetch(2)
+        def chosen(places: Numbers) -> tuple[Numbers, npt.NDArray[np.float32]]:
+            return self._samples(places), np.zeros((len(places), NO_DRAWS), np.float32)
 
-    def _float(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(images, tf.float32) * self._scale - self._shift
+        return self._iterate(parts, chosen, training=False)
+
+    def _samples(self, numbers: Numbers) -> Numbers:
+        return numbers if self._members is None else self._members[numbers]
+
+    def _iterate(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> Iterator[Batch]:
+        """The batches; an image that cannot be decoded is named, which TensorFlow does not."""
+        of = self._of_files if isinstance(self._split, Encoded) else self._of_memory
+        iterator = iter(of(parts, chosen, training=training).prefetch(4 if self._pixels is not None else 2))
+        for part in parts:
+            try:
+                batch = next(iterator)
+            except tf.errors.OpError as error:
+                if isinstance(self._split, Images):
+                    raise
+                samples, _ = chosen(np.arange(part.start, part.stop))
+                raise self._named(self._split, samples, error) from None
+            yield batch
+
+    def _named(self, split: Encoded, samples: Numbers, error: Exception) -> Exception:
+        for name, why in damaged(split, samples):
+            return DataError(
+                f"{name}: {why}",
+                "an image that can be decoded",
+                "repair or remove it, or leave such images out: "
+                f"`hpcdl data prepare {self._config.source} --bad skip --out DIR`",
+            )
+        return error
+
+    def _of_memory(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> tf.data.Dataset:
+        @_literally
+        def batch(samples: tf.Tensor, random: tf.Tensor) -> Batch:
+            images = tf.gather(self._pixels, samples)
+            height, width = images.shape[1:3]
+            if training and CROP in self._augment:
+                heights, widths = (tf.fill([tf.shape(samples)[0]], side) for side in (height, width))
+                windows = augment.crop_windows(heights, widths, self._own(random, CROP))
+                images = augment.crop_resize(images, windows, self.shape[:2])
+            elif (height, width) != self.shape[:2]:
+                images = tf.image.resize(images, self.shape[:2])
+            return self._finish(images, samples, random, training=training)
+
+        return _shares(parts, chosen).map(batch, num_parallel_calls=2, deterministic=True)
+
+    def _of_files(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> tf.data.Dataset:
+        """Image by image, so that the workers go on from one batch into the next."""
+        size, channels = self.shape[0], self.shape[2]
+
+        @_literally
+        def read(samples: tf.Tensor, random: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            stored, shapes = tf.numpy_function(self._read, [samples], [tf.string, tf.int32])
+            return samples, random, tf.ensure_shape(stored, [None]), tf.ensure_shape(shapes, [None, 3])
+
+        @_literally
+        def image(sample: tf.Tensor, random: tf.Tensor, stored: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            def window(heights: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
+                if training and CROP in self._augment:
+                    return augment.crop_windows(heights, widths, self._own(random[tf.newaxis], CROP))
+                share = tf.where(tf.minimum(heights, widths) > size, augment.CENTER, 1.0)
+                return augment.center_window(heights, widths, size, share)
+
+            if self._split.shapes is None:  # type: ignore[union-attr]
+                return decode.decode_file(stored, window, size), sample, random
+            return decode.decode_pixels(stored, shape, window, size, channels), sample, random
+
+        @_literally
+        def finish(images: tf.Tensor, samples: tf.Tensor, random: tf.Tensor) -> Batch:
+            return self._finish(images, samples, random, training=training)
+
+        def run(size: int, alike: list[Share]) -> tf.data.Dataset:
+            """Batches of shares that have all one size."""
+            shares = _shares(alike, chosen)
+            if not size:  # a batch without images, for this rank must take part
+                return shares.map(lambda samples, random: finish(tf.zeros([0, *self.shape]), samples, random))
+            blocks = shares.unbatch().batch(BLOCK).map(read, num_parallel_calls=2, deterministic=True)
+            images = blocks.prefetch(2).unbatch().map(image, num_parallel_calls=self._workers, deterministic=True)
+            return images.batch(size).map(finish, num_parallel_calls=2, deterministic=True)
+
+        runs = [run(size, list(alike)) for size, alike in groupby(parts, key=lambda part: part.stop - part.start)]
+        joined = runs[0]
+        for later in runs[1:]:
+            joined = joined.concatenate(later)
+        return joined
+
+    def _read(self, samples: Numbers) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int32]]:
+        """The stored bytes of samples, and the shapes where the split knows them."""
+        split: Any = self._split
+        stored = np.empty(len(samples), object)
+        stored[:] = split.read(samples)
+        return stored, np.zeros((len(samples), 3), np.int32) if split.shapes is None else split.shapes[samples]
+
+    def _finish(self, images: tf.Tensor, samples: tf.Tensor, random: tf.Tensor, *, training: bool) -> Batch:
+        """What is done to a batch of images in [0, 255] of the network's size."""
+        labels, config = tf.gather(self._labels, samples), self._config
+        if training and self._augment:
+            images = augment.apply(self._augment, images, random, [255 * mean for mean in self._dataset.mean])
+        scaled = normalize(tf.cast(images, tf.float32), config.normalize, self._dataset.mean, self._dataset.std)
+        for name in MIXING.keys() & set(self._augment) if training else ():
+            known = tf.one_hot(labels, len(self._dataset.classes))
+            return MIXING[name](scaled, known, self._own(random, name), self._micro_batch)
+        return scaled, labels
+
+    def _own(self, random: tf.Tensor, name: str) -> tf.Tensor:
+        """The random numbers of one augmentation."""
+        return augment.split(self._augment, random)[name]
 
 
-def _dataset(parts: Sequence[Share]) -> tf.data.Dataset:
-    starts = np.array([part.start for part in parts], np.int64)
-    stops = np.array([part.stop for part in parts], np.int64)
-    return tf.data.Dataset.from_tensor_slices((starts, stops))
+def _literally(function: Function) -> Function:
+    """Keeps TensorFlow from rewriting a function, which holds no Python control flow over tensors."""
+    converted: Function = tf.autograph.experimental.do_not_convert(function)
+    return converted
+
+
+def image_shape(split: Split, config: DataConfig) -> tuple[int, int, int]:
+    """(height, width, channels) of what the network sees.
+
+    Raises:
+        ConfigError: see `Batches`.
+    """
+    size, own = config.size, None
+    if isinstance(split, Images):
+        own = split.pixels.shape[1:3]
+        channels = split.pixels.shape[3]
+    else:
+        channels = 3 if split.shapes is None or not len(split) else int(split.shapes[0, 2])
+    if size is None and own is None:
+        raise ConfigError(
+            f"images of {config.source}, which have many sizes", "the size that the network sees", "data.size=224"
+        )
+    if channels != 3 and config.normalize == "caffe":
+        raise ConfigError(
+            f"data.normalize=caffe for images with {channels} channel", "colour images", "data.normalize=unit"
+        )
+    height, width = own if size is None and own else (size, size)
+    return int(height or 0), int(width or 0), channels
+
+
+def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
+    """An array as a tensor, without a copy where TensorFlow can use its memory, which must then not change."""
+    aligned = array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % 64 == 0
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if aligned and array.size else tf.constant(array)
+
+
+def _shares(parts: Sequence[Share], chosen: Chosen) -> tf.data.Dataset:
+    """Samples (n,) and their random numbers (n, columns), one element a share."""
+    sizes = np.array([part.stop - part.start for part in parts])
+    chunk = np.cumsum(sizes) // CHUNK
+    groups = [[parts[place] for place in np.flatnonzero(chunk == number)] for number in np.unique(chunk)]
+
+    def compute(number: int) -> tuple[Numbers, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        group = groups[number]
+        places = np.concatenate([np.arange(part.start, part.stop) for part in group])
+        return *chosen(places), np.cumsum([0] + [part.stop - part.start for part in group])
+
+    def cut(number: tf.Tensor) -> tf.data.Dataset:
+        samples, random, bounds = tf.numpy_function(compute, [number], [tf.int64, tf.float32, tf.int64])
+        samples, random, bounds = (
+            tf.ensure_shape(samples, [None]),
+            tf.ensure_shape(random, [None, None]),
+            tf.ensure_shape(bounds, [None]),
+        )
+        places = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
+        return places.map(lambda start, stop: (samples[start:stop], random[start:stop]))
+
+    return tf.data.Dataset.range(len(groups)).flat_map(cut)

@@ -12,6 +12,7 @@ from hpcdl.errors import ConfigError
 RUN = (
     "config.yaml",
     "environment.json",
+    "evaluation",
     "events.jsonl",
     "launch.json",
     "mpirun.log",

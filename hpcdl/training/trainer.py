@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -12,8 +14,8 @@ import tensorflow as tf
 
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet
-from hpcdl.data.order import Share, layer_seeds, shares
-from hpcdl.data.pipeline import Batches
+from hpcdl.data.order import Share, hold_out, layer_seeds, shares
+from hpcdl.data.pipeline import Batches, image_shape
 from hpcdl.errors import DivergenceError
 from hpcdl.models.registry import build
 from hpcdl.training.distribute import WIRES, broadcast_variables
@@ -25,6 +27,7 @@ from hpcdl.training.replica import Replica
 from hpcdl.training.replicas import ReplicaCheck
 from hpcdl.training.schedule import learning_rate
 from hpcdl.training.session import Session
+from hpcdl.training.stop import Stop
 from hpcdl.training.timing import StepTimes
 
 Emit = Callable[[dict[str, Any]], None]
@@ -41,17 +44,27 @@ class Trainer:
         session: the ranks that were joined.
         times: where each step's seconds go.
         emit: gets each event; the events of all ranks are alike but for their times.
+        model: to go on with; None: a new one.
+        before: updates that were made before.
+
+    Raises:
+        ConfigError: see `make_model` and `Batches`.
     """
 
-    def __init__(self, config: RunConfig, data: ImageSet, session: Session, times: StepTimes, emit: Emit) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        data: ImageSet,
+        session: Session,
+        times: StepTimes,
+        emit: Emit,
+        model: keras.Model | None = None,
+        before: int = 0,
+    ) -> None:
         self._config, self._data, self._session, self._times, self._emit = config, data, session, times, emit
+        self._before = before
         train = config.train
-        keras.utils.set_random_seed(train.seed)
-        if train.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        keras.mixed_precision.set_dtype_policy(train.precision)
-        height, width, channels = data.train.pixels.shape[1:]
-        self.model = build(config.model.name, (height, width, channels), len(data.classes))
+        self.model = make_model(config, data) if model is None else model
         optimizer = make_optimizer(config.optimizer, self.model)
         self._base_rate = self._rate = float(optimizer.learning_rate.numpy())
         if train.precision == "mixed_float16":
@@ -69,9 +82,12 @@ class Trainer:
         broadcast_variables(session.engine, [*self.model.variables, *optimizer.variables])
         self._correct = tf.function(lambda ratio: correct_momentum(optimizer, ratio))
         self._check = ReplicaCheck(session.engine, self.model.weights, train.check_every) if train.check_every else None
-        self._train = Batches(data, data.train, config.data)
-        self._test = Batches(data, data.test, config.data)
-        self._shares = self._share(len(data.train), train.global_batch, train.micro_batch)
+        kept, held_out = hold_out(len(data.train), config.data.validation)
+        workers = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+        batches = partial(Batches, data, config=config.data, micro_batch=train.micro_batch, workers=workers)
+        self._train = batches(data.train, members=kept)
+        self._validation, self._test = batches(data.train, members=held_out), batches(data.test)
+        self._shares = self._share(len(self._train), train.global_batch, train.micro_batch)
         everything = train.epochs * len(self._shares)
         self.updates = min(train.steps, everything) if train.steps else everything
         """Updates that `train` will make."""
@@ -83,17 +99,22 @@ class Trainer:
             {"event": "start", "updates": self.updates, "epoch_updates": epoch_updates, "origin": self._data.origin}
         )
         began, whole, logs = perf_counter(), Meter(), dict[str, float]()
+        stop = Stop(self._config.train.patience, self._config.train.target)
+        made, reason = 0, None
         for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
             parts = self._shares[: self.updates - first]
-            logs = self._epoch(epoch, first, parts, whole)
-            if self._config.train.evaluate:
-                logs |= {f"test_{name}": value for name, value in self.test().items()}
-            self._emit({"event": "epoch", "epoch": epoch + 1, "update": first + len(parts), **logs})
+            logs = self._epoch(epoch, first, parts, whole) | self._evaluate()
+            made = first + len(parts)
+            self._emit({"event": "epoch", "epoch": epoch + 1, "update": made, **logs})
+            reason = stop.after(logs)
+            if reason:
+                break
         if self._check:
-            self._check.compare(self.updates)
-        rate = whole.images / whole.seconds
+            self._check.compare(made)
         seconds = perf_counter() - began
-        return {**logs, "images_per_s": rate, "images": whole.images, "updates": self.updates, "seconds": seconds}
+        rate = whole.images / whole.seconds
+        summary = {**logs, "images_per_s": rate, "images": whole.images, "updates": made, "seconds": seconds}
+        return summary | ({"stopped": reason} if reason else {})
 
     def finished(self) -> keras.Model:
         """The model with its optimizer and the optimizer's state, as plain Keras saves and loads it.
@@ -105,21 +126,31 @@ class Trainer:
             self.model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
         return self.model
 
-    def test(self) -> dict[str, float]:
-        """Loss and accuracy over the whole test set, each image once."""
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """Loss and accuracy over all of a split, each image once; the loss is the cross-entropy."""
         size = TEST_BATCH * self._session.world.size
         sums = np.zeros(3)
-        parts = [part for part in self._share(len(self._data.test), size, TEST_BATCH) if part.stop > part.start]
-        for images, labels in self._test.plain(parts):
+        parts = [part for part in self._share(len(batches), size, TEST_BATCH) if part.stop > part.start]
+        for images, labels in batches.plain(parts):
             sums += self._replica.evaluate(images, labels).numpy()
         loss, hits, count = self._session.engine.sum_array(sums).tolist()
-        _check_finite(loss, "the test set")
+        _check_finite(loss, "an evaluation")
         return {"loss": loss / count, "accuracy": hits / count}
+
+    def _evaluate(self) -> dict[str, float]:
+        """What is evaluated after every epoch."""
+        splits = {"validation": self._validation, "test": self._test} if self._config.train.evaluate else {}
+        return {
+            f"{name}_{metric}": value
+            for name, batches in splits.items()
+            if len(batches)
+            for metric, value in self.evaluate(batches).items()
+        }
 
     def _epoch(self, epoch: int, first: int, parts: Sequence[Share], whole: Meter) -> dict[str, float]:
         meter, recent = Meter(), Meter()
         start = perf_counter()
-        batches = iter(self._train.epoch(parts, self._config.train.seed, epoch))
+        batches = self._train.epoch(parts, self._config.train.seed, epoch)
         for update, part in enumerate(parts, first):
             images, labels = next(batches)
             ready = perf_counter()
@@ -136,7 +167,7 @@ class Trainer:
             if self._check:
                 self._check.step(update + 1)
             end = perf_counter()
-            self._times.add(update, int(sums[2]), end - start, ready - start, communication)
+            self._times.add(self._before + update, int(sums[2]), end - start, ready - start, communication)
             for each in (meter, recent, whole):
                 each.add(sums, end - start)
             if recent.seconds > max(PROGRESS_SECONDS, whole.seconds / 1000):
@@ -157,6 +188,19 @@ class Trainer:
 
     def _share(self, samples: int, global_batch: int, micro_batch: int) -> list[Share]:
         return shares(samples, global_batch, micro_batch, self._session.world.rank, self._session.world.size)
+
+
+def make_model(config: RunConfig, data: ImageSet) -> keras.Model:
+    """The recipe's network, with the random start that its seed gives.
+
+    Raises:
+        ConfigError: there is no such network, or it does not fit the images.
+    """
+    keras.utils.set_random_seed(config.train.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.mixed_precision.set_dtype_policy(config.train.precision)
+    return build(config.model.name, image_shape(data.train, config.data), len(data.classes))
 
 
 def _check_finite(loss: float, where: str) -> None:

@@ -85,14 +85,14 @@ FAULTS = {
     ),
     "augmentation that depends on the rank": Fault(
         "data/pipeline.py",
-        "augmentation(samples, seed, epoch)",
-        "augmentation(samples, seed + parts[0].start, epoch)",
+        "draws(samples, width, seed, epoch)",
+        "draws(samples, width, seed + parts[0].start, epoch)",
         SMALL,
     ),
     "an order that depends on the rank": Fault(
         "data/pipeline.py",
-        "permutation(samples, seed, epoch)",
-        "permutation(samples, seed + parts[0].start, epoch)",
+        "order(places, len(self), seed, epoch)",
+        "order(places, len(self), seed + parts[0].start, epoch)",
         SMALL,
     ),
     "dropout that depends on the rank": Fault("data/order.py", "share.first + row]", "row]", SMALL),

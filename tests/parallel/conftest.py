@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcdl.data.cifar10_synth import synthesize
+from hpcdl.data import synth
 
 HERE = Path(__file__).parent
 Found = list[dict[str, Any]]
@@ -28,7 +28,7 @@ WORLDS = [
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stand-in for CIFAR-10: 250 training and 60 test images."""
-    return synthesize(tmp_path_factory.mktemp("data"), train=250, test=60)
+    return synth.cifar(tmp_path_factory.mktemp("data"), train=250, test=60)
 
 
 @pytest.fixture(scope="session", params=WORLDS)

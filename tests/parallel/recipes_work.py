@@ -11,8 +11,7 @@ import small_net
 
 import hpcdl
 from hpcdl.config.load import load
-from hpcdl.data import cifar10
-from hpcdl.data.cifar10_synth import synthesize
+from hpcdl.data import cifar, synth
 from hpcdl.errors import ConfigError
 from hpcdl.training import job, session, trainer
 from hpcdl.training.timing import StepTimes
@@ -36,7 +35,7 @@ def train(*overrides: str) -> record.Findings:
     folder = record.out() / "trainer"
     folder.mkdir(exist_ok=True)
     times = StepTimes(folder / f"{world.rank}.csv")
-    recipe = trainer.Trainer(config, cifar10.load(record.data()), session.current(), times, lambda event: None)
+    recipe = trainer.Trainer(config, cifar.load(record.data()), session.current(), times, lambda event: None)
     summary = recipe.train()
     times.close()
     if world.is_leader and overrides == ("optimizer.learning_rate=0.05",):
@@ -83,7 +82,7 @@ def unlike() -> record.Findings:
     found = {}
     for name, seed, images in (("recipe", int(last), 40), ("data", 0, 40 - 5 * last)):
         folder = record.out() / f"{name}{world.rank}"
-        data = synthesize(folder, train=images, test=10)
+        data = synth.cifar(folder, train=images, test=10)
         config = load("cifar10-cnn", [f"train.seed={seed}"])
         try:
             job.execute(config, data, folder, {}, lambda event: None)

@@ -13,8 +13,8 @@ import small_net
 import tensorflow as tf
 from record import Array, assert_alike, assert_same, weights
 
-from hpcdl.data import cifar10
-from hpcdl.data.order import Share, augmentation, layer_seeds, permutation
+from hpcdl.data import cifar
+from hpcdl.data.order import Share, draws, layer_seeds, permutation
 from hpcdl.models.registry import build
 
 WORK = "recipes_work.py"
@@ -23,15 +23,16 @@ Found = list[dict[str, Any]]
 
 def standard(pixels: Any) -> Any:
     """Pixels as the pipeline rounds them: other last bits would decide other maxima in pooling."""
-    std = np.array(cifar10.STD, np.float32)
-    return pixels.astype(np.float32) * (np.float32(1 / 255) / std) - np.array(cifar10.MEAN, np.float32) / std
+    std = np.array(cifar.CIFAR10.std, np.float32)
+    return pixels.astype(np.float32) * (np.float32(1 / 255) / std) - np.array(cifar.CIFAR10.mean, np.float32) / std
 
 
 def batches(data: Path, seed: int = 0) -> list[tuple[Any, Any]]:
     """The recipe's training batches of its first epoch, made with NumPy."""
-    images = cifar10.load(data)
+    images = cifar.load(data)
     order = permutation(250, seed, 0)
-    offsets, flips = augmentation(250, seed, 0)
+    random = draws(np.arange(250), 3, seed, 0)
+    offsets, flips = (random[:, :2] * 9).astype(int), random[:, 2] < 0.5
     padded = np.pad(images.train.pixels, ((0, 0), (4, 4), (4, 4), (0, 0)))
     cut = np.stack([image[y : y + 32, x : x + 32] for image, (y, x) in zip(padded, offsets, strict=True)])
     cut = np.where(flips[:, None, None, None], cut[:, :, ::-1], cut)
@@ -48,7 +49,7 @@ def plain_recipe(data: Path) -> tuple[list[Any], float, float]:
     model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     for x, y in batches(data):
         model.train_on_batch(x, y)
-    test = cifar10.load(data).test
+    test = cifar.load(data).test
     loss, accuracy = model.evaluate(standard(test.pixels), test.labels, verbose=0)
     return model.get_weights(), loss, accuracy
 
