@@ -69,7 +69,7 @@ class Replica:
 
         Args:
             images: this rank's part of the update's images, (n, height, width, channels).
-            labels: theirs, (n,).
+            labels: theirs, (n,), or (n, classes) where they are mixed.
             seeds: for each micro-batch of this rank and each random layer, (micro-batches, layers, 2).
             first: number of this rank's first micro-batch in the update, a scalar.
             micros: micro-batches of the update, over all ranks.
@@ -172,5 +172,6 @@ def _fold(total: tf.Tensor, decay: float, row: tf.Tensor) -> tf.Tensor:
 
 
 def _hits(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
-    best = tf.argmax(predictions, axis=-1, output_type=labels.dtype)
-    return tf.reduce_sum(tf.cast(best == labels, tf.float32))
+    best = tf.argmax(predictions, axis=-1, output_type=tf.int32)
+    known = tf.argmax(labels, axis=-1, output_type=tf.int32) if len(labels.shape) == 2 else tf.cast(labels, tf.int32)
+    return tf.reduce_sum(tf.cast(best == known, tf.float32))

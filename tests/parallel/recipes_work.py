@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import hpcdl
 from hpcdl.config.load import load
 from hpcdl.data import cifar, synth
 from hpcdl.errors import ConfigError
-from hpcdl.training import job, session, trainer
+from hpcdl.training import job, phases, session, trainer
+from hpcdl.training.loading import load_on_node
 from hpcdl.training.timing import StepTimes
 
 world = hpcdl.init()
@@ -35,8 +37,9 @@ def train(*overrides: str) -> record.Findings:
     folder = record.out() / "trainer"
     folder.mkdir(exist_ok=True)
     times = StepTimes(folder / f"{world.rank}.csv")
-    recipe = trainer.Trainer(config, cifar.load(record.data()), session.current(), times, lambda event: None)
-    summary = recipe.train()
+    recipe, summary = phases.train_phases(
+        config, cifar.load(record.data()), session.current(), times, lambda event: None
+    )
     times.close()
     if world.is_leader and overrides == ("optimizer.learning_rate=0.05",):
         job.save_model(recipe.finished(), record.out() / "small.keras")
@@ -70,6 +73,16 @@ SETTINGS: dict[str, Sequence[str]] = {
         "schedule.base_batch=16",
     ),
     "corrected": ("schedule.name=cosine", "schedule.warmup_epochs=0.5", "schedule.momentum_correction=true"),
+    "mixed pairs": ("data.augment=[random-resized-crop, flip, color-jitter, cutmix]", "train.label_smoothing=0.1"),
+    "two phases": ("phases=[{epochs: 1, trainable: head}, {epochs: 1, learning_rate: 0.01}]",),
+    "held out": (
+        "data.validation=0.2",
+        "train.evaluate=true",
+        "train.epochs=4",
+        "train.patience=1",
+        "optimizer.momentum=0.99",
+    ),
+    "target": ("train.evaluate=true", "train.epochs=4", "train.target=0.01"),
     "two epochs": ("train.epochs=2", "optimizer.name=lamb", "optimizer.momentum=null", "optimizer.decay=kernels"),
 }
 
@@ -91,12 +104,28 @@ def unlike() -> record.Findings:
     return found
 
 
+def one_copy() -> record.Findings:
+    """The set as this rank has it, and the kB of its pixels that are this rank's alone."""
+    config = load("cifar10-cnn", [])
+    images = load_on_node(config.data, record.data(), session.current())
+    pixels = images.train.pixels
+    private, mine = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if "-" in line.split()[0] and not line.split()[0].endswith(":"):
+            mine = "hpcdl-" in line and "(deleted)" in line
+        elif mine and line.startswith(("Private_Dirty", "Anonymous")):
+            private += int(line.split()[1])
+    mapped = int(isinstance(pixels, np.memmap))
+    return {"sum": int(pixels.sum(dtype=np.int64)), "mapped": mapped, "private": private}
+
+
 def work() -> dict[str, Any]:
     works: dict[str, Any] = {
         name: lambda overrides=overrides: small(*overrides) for name, overrides in SETTINGS.items()
     }
     works["cnn"] = lambda: train("model.name=cifar10-cnn", "optimizer.learning_rate=0.005", "train.evaluate=true")
     works["unlike"] = unlike
+    works["one copy"] = one_copy
     works["resnet"] = lambda: train("train.steps=3", "optimizer.learning_rate=0.005")
     # Last, for it changes TensorFlow's operations for the rest of the process.
     works["ordered"] = lambda: small("train.deterministic=true", "train.epochs=2")

@@ -130,6 +130,10 @@ TOLERANCES = {
     "large batch": 2e-6,
     "corrected": 2e-6,
     "two epochs": 2e-5,
+    "mixed pairs": 2e-6,
+    "two phases": 5e-6,
+    "held out": 1e-5,
+    "target": 2e-6,
     "bf16": 2e-2,
     "fp16": 1e-3,
     "mixed_float16": 5e-3,
@@ -143,7 +147,8 @@ def test_every_setting_gives_what_one_rank_gives(ranks: Found, name: str) -> Non
     expected = _first.setdefault(name, weights(ranks[0], name))
     assert_same(weights(ranks[0], name), expected, atol=TOLERANCES[name])
     wires = {"fp16", "bf16"} if len(ranks) == 1 else set()  # one rank sends nothing
-    names = [] if name in wires else {"small", *TOLERANCES} - {name} - wires
+    same = wires | ({"small", "target"} if name == "target" else {"target"})  # which only stops early
+    names = [] if name in wires else {"small", *TOLERANCES} - {name} - same
     ours, others = weights(ranks[0], name), [weights(ranks[0], other) for other in names]
     assert all(np.abs(ours[0] - other[0]).max() > 1e-6 for other in others), "the setting does nothing"
 
@@ -156,6 +161,26 @@ def test_deterministic_runs_give_the_same_bits_for_every_number_of_ranks(ranks: 
 
 def test_deterministic_runs_repeat_and_learn_the_same(ranks: Found) -> None:
     assert_same(weights(ranks[0], "ordered"), weights(ranks[0], "ordered again"), atol=0)
+
+
+def test_phases_add_up(ranks: Found) -> None:
+    for found in ranks:
+        assert (found["two phases: summary updates"], found["two phases: summary images"]) == (8, 500)
+
+
+def test_the_ranks_stop_together(ranks: Found) -> None:
+    for found in ranks:
+        assert found["target: summary updates"] == 4 and "reached the target" in str(found["target: summary stopped"])
+        assert found["held out: summary images"] % 200 == 0 and found["held out: summary validation_loss"] > 0
+        assert found["held out: summary updates"] == ranks[0]["held out: summary updates"]
+
+
+def test_a_node_has_one_copy_of_a_set(ranks: Found, data: Path) -> None:
+    """Its pixels are mapped by all ranks, and no page of them is a rank's own."""
+    expected = cifar.load(data).train.pixels.sum(dtype=np.int64)
+    for found in ranks:
+        assert found["one copy: sum"] == expected
+        assert found["one copy: mapped"] == (len(ranks) > 1) and found["one copy: private"] == 0
 
 
 def test_another_recipe_or_data_set_on_one_rank_is_told_on_all(ranks: Found) -> None:

@@ -123,7 +123,7 @@ def test_a_dry_run_prints_the_line_and_leaves_nothing(
         (["run", "cifar100"], "recipe 'cifar100'", 2),
         (["bench", "scaling", "--ranks", "1,x"], "--ranks 1,x", 2),
         (["bench", "scaling", "--mode", "medium"], "--mode medium", 2),
-        (["data", "synth", "imagenet"], "imagenet", 2),
+        (["data", "synth", "imagewoof"], "imagewoof", 2),
         (["report", "nowhere"], "nowhere", 2),
         (["recipes", "show", "x"], "recipe 'x'", 2),
         (["recipes", "copy", "x"], "recipe 'x'", 2),

@@ -12,14 +12,20 @@ from hpcdl.config.checks import check_ranks
 from hpcdl.config.load import dump, load, recipe_names
 from hpcdl.config.schema import OptimizerConfig, RunConfig, Section
 from hpcdl.errors import ConfigError
+from hpcdl.models.registry import check
 
 
 def test_every_shipped_recipe_loads_under_its_own_name() -> None:
-    assert recipe_names() == ["cifar10-cnn", "cifar10-resnet20"]
+    assert {"mnist-mlp-sigmoid", "fashion-mlp-adam", "cifar10-cnn-dropout", "cifar10-128-resnet50v2"} < set(
+        recipe_names()
+    )
     for name in recipe_names():
         config = load(name)
         assert config.name == name
         assert config.about.source and config.about.expected and config.about.summary
+        assert name in config.about.command
+        check(config.model.name)
+        check_ranks(config, 2)
 
 
 def test_a_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
@@ -49,7 +55,10 @@ def test_overrides_take_yaml_values() -> None:
         ("optimizer.learning_rate=.nan", "nan", "finite", "optimizer.learning_rate="),
         ("train.micro_batch=5", "train", "divides global_batch 32", "train."),
         ("launch.threads=0", "launch.threads=0", "or 'auto'", "launch.threads="),
-        ("data.augment=[cutout]", "data.augment.0='cutout'", "'pad-crop' or 'flip'", "data.augment"),
+        ("data.augment=[crop]", "data.augment.0='crop'", "'pad-crop', 'random-resized-crop', 'flip'", "data.augment"),
+        ("data.augment=[flip, flip]", "data", "each augmentation once", "data."),
+        ("data.augment=[mixup, cutmix]", "data", "one of mixup and cutmix", "data."),
+        ("train.patience=2", "sections", "data.validation above 0", "(section.key=…)"),
         ("train.label_smoothing=1", "train.label_smoothing=1", "less than 1", "train.label_smoothing="),
         ("schedule.milestones=[1,x]", "schedule.milestones.1='x'", "valid number", "schedule.milestones.1="),
         ("schedule.milestones=[0]", "schedule.milestones.0=0", "greater than 0", "schedule.milestones.0="),
@@ -127,6 +136,8 @@ def test_more_ranks_than_micro_batches_are_refused_with_a_batch_that_fits() -> N
         ),
         (["schedule.momentum_correction=true", "optimizer.name=sgd"], "and not with sgd and momentum None"),
         (["train.deterministic=true", "engine.compression=fp16"], "as they are, and not fp16"),
+        (["train.steps=5", "phases=[{epochs: 1}]"], "train.steps=null with phases"),
+        (["train.target=0.9", "train.evaluate=false"], "train.evaluate=true with train.target"),
         (["schedule.momentum_correction=true", "optimizer.name=lars", "optimizer.momentum=0.9"], "not with lars"),
         (["optimizer.name=sgd", "optimizer.epsilon=0.1"], "sgd takes"),
         (["optimizer.name=rmsprop", "optimizer.nesterov=true"], "rmsprop takes"),

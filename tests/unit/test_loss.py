@@ -29,6 +29,14 @@ def test_the_loss_is_summed_over_images(smoothing: float) -> None:
     assert float(loss) == pytest.approx(formula(smoothing), rel=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_labels_may_be_shares_of_classes(smoothing: float) -> None:
+    shares = np.array([[0.7, 0.0, 0.3], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.2, 0.2, 0.6]])
+    target = (1 - smoothing) * shares + smoothing / 3
+    loss = cross_entropy(smoothing)(tf.constant(shares, tf.float32), tf.constant(PROBABILITIES, tf.float32))
+    assert float(loss) == pytest.approx(-(target * np.log(PROBABILITIES)).sum(), rel=1e-6)
+
+
 def test_without_smoothing_it_is_keras_own() -> None:
     own = keras.losses.SparseCategoricalCrossentropy(reduction="sum")
     probabilities = tf.constant(PROBABILITIES, tf.float32)

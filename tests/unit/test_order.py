@@ -77,7 +77,7 @@ def test_random_numbers_belong_to_the_sample() -> None:
 
 def test_random_numbers_are_uniform_and_unrelated() -> None:
     numbers = draws(np.arange(20_000), 5, seed=0, epoch=0)
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
     counts = np.stack([np.histogram(column, 10, (0, 1))[0] for column in numbers.T])
     assert ((counts - 2000) ** 2 / 2000).sum() < 45 + 5 * np.sqrt(90)
     assert np.abs(np.corrcoef(numbers.T) - np.eye(5)).max() < 0.04
