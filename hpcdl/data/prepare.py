@@ -207,7 +207,6 @@ def prepare(request: Request, watch: Callable[[Counts, int], None]) -> Outcome:
         DataError: of the source; damaged images; the disk is full. Finished shards stay, and a later call goes on.
     """
     SOURCES[request.source].check(request.path)
-    load_source.cache_clear()
     images = load_source(request.source, request.path, request.subset)
     try:
         settings = _settings(request, images)
@@ -724,7 +723,7 @@ def _elsewhere(
     except BaseException as error:
         for process in multiprocessing.active_children():
             if process not in before:
-                process.terminate()
+                process.kill()  # what it has not finished is not missed
         if isinstance(error, BrokenProcessPool):
             raise DataError(
                 f"a worker process that was killed, one of {workers}",

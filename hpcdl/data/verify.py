@@ -93,7 +93,6 @@ def verify_source(source: str, path: Path, workers: int, watch: Watch) -> Report
         workers: processes.
         watch: is told now and then how far it is.
     """
-    load_source.cache_clear()
     try:
         SOURCES[source].check(path)
         images = load_source(source, path, ALL)

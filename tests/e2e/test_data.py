@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -49,6 +49,7 @@ def in_its_midst(data: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
     )
+    family: list[psutil.Process] = []
     try:
         deadline = monotonic() + 120
         while finished(folder) < before + 20:
@@ -58,10 +59,11 @@ def in_its_midst(data: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[st
         yield process, [child for child in family if any("spawn_main" in word for word in child.cmdline())]
         _, alive = psutil.wait_procs(family, timeout=30)
         assert not alive
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    finally:  # nothing stays behind, whatever failed
+        for left in (process, *family):
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
+        process.communicate()
 
 
 def finished(folder: Path) -> int:
@@ -84,10 +86,15 @@ def test_however_it_is_stopped_it_goes_on_to_the_same_bytes(
         process.kill()
         process.communicate(timeout=60)
     with in_its_midst(data, tmp_path) as (process, workers):
+        workers[0].send_signal(signal.SIGINT)  # Ctrl-C is not for workers
+        before, deadline = finished(tmp_path), monotonic() + 60
+        while finished(tmp_path) < before + 5:
+            assert process.poll() is None and monotonic() < deadline
         workers[0].kill()
         _, told = process.communicate(timeout=60)
         assert process.returncode == 2 and "was killed" in told and "--workers" in told and "Traceback" not in told
-    with in_its_midst(data, tmp_path) as (process, _):
+    with in_its_midst(data, tmp_path) as (process, workers):
+        workers[0].suspend()  # as if it had long to go
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         out, told = process.communicate(timeout=60)
         assert process.returncode == 130 and "goes on from there" in out and told == ""

@@ -159,6 +159,17 @@ def test_shrinking_averages_what_falls_into_a_pixel(kind: str) -> None:
     assert np.abs(difference[2:-2, 2:-2]).max() < 3
 
 
+def test_a_jpeg_that_is_decoded_smaller_looks_as_if_it_was_not() -> None:
+    """Blobs that a quarter of the size still shows, and an eighth would not."""
+    rows, columns = np.meshgrid(np.arange(384), np.arange(512), indexing="ij")
+    image = (127 + 60 * np.sin(rows / 3.5) * np.sin(columns / 3.5)).astype(np.uint8)
+    how = Encoding("pixels", 96, 95)
+    slow, quick = (encode_file(stored(image, kind), "a", how) for kind in ("PNG", "JPEG"))
+    difference = pixels(slow.data, slow.shape).astype(int) - pixels(quick.data, quick.shape)
+    assert slow.shape == (96, 128, 3) and np.abs(difference).max() < 12
+    assert np.ptp(pixels(slow.data, slow.shape)) > 80
+
+
 def test_what_shrinks_is_encoded_anew_with_the_quality() -> None:
     data = stored(np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG", comment=b"mine")
     fine, coarse = (encode_file(data, "a.jpg", Encoding("jpeg", 32, quality)) for quality in (95, 20))
@@ -183,6 +194,7 @@ BAD = {
     "without its end mark": (stored(COLOURS, "JPEG")[:-2], "truncated"),
     "header only": (stored(COLOURS, "JPEG")[:20], "no image"),
     "PNG with a wrong byte": (stored(COLOURS, "PNG")[:60] + b"\0" + stored(COLOURS, "PNG")[61:], "."),
+    "PNG with a wrong checksum": (stored(COLOURS, "PNG")[:-14] + b"!!" + stored(COLOURS, "PNG")[-12:], "."),
     "truncated PNG": (stored(COLOURS, "PNG")[:-30], "."),
     "TIFF": (stored(COLOURS, "TIFF"), "no image"),
     "PostScript": (stored(COLOURS, "EPS"), "no image"),
