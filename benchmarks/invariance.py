@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcdl.data.sources import locate
+from hpcdl.data.sources.registry import locate
 
 WORKER = Path(__file__).with_name("one_epoch.py")
 BATCHES = ["train.epochs=1", "train.global_batch=256", "train.micro_batch=64", "train.evaluate=false"]

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import hpcdl
 from hpcdl.config.load import load
-from hpcdl.data import sources
+from hpcdl.data.sources import registry as sources
 from hpcdl.data.subset import pick
 from hpcdl.training import trainer
 from hpcdl.training.replica import Replica, Tensors

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcdl.config.load import load, recipe_names
-from hpcdl.data.sources import locate
+from hpcdl.data.sources.registry import locate
 from hpcdl.errors import DataError
 from hpcdl.records import write_json, write_text
 

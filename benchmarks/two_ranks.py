@@ -23,7 +23,7 @@ from time import perf_counter
 
 from hpcdl.analysis.stats import median, median_interval
 from hpcdl.bench.repetition import read_repetition
-from hpcdl.data.sources import locate
+from hpcdl.data.sources.registry import locate
 from hpcdl.launch.topology import read_topology
 
 WARMUP = 5

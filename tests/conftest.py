@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpcdl.data import synth
+from hpcdl.data.sources import synth
 
 Completed = subprocess.CompletedProcess[str]
 PARTS = {

@@ -13,8 +13,8 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from hpcdl.data import cifar
 from hpcdl.data.images import Images
+from hpcdl.data.sources import cifar
 from hpcdl.models.registry import build
 
 BATCH = 128

@@ -143,7 +143,7 @@ def input_(
     recipe = prepare.recipe(config, overrides or [], 1, "single")
     place = prepare.data_path(recipe, data)
 
-    from hpcdl.data import sources
+    from hpcdl.data.sources import registry as sources
     from hpcdl.training.input_rates import measure
     from hpcdl.training.session import join
 

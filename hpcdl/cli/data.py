@@ -33,7 +33,7 @@ def list_(
       hpcdl data list --data /scratch/sets
     """
     from hpcdl.cli.prepare import search_places
-    from hpcdl.data.sources import SOURCES, locate
+    from hpcdl.data.sources.registry import SOURCES, locate
 
     rows = []
     for name, source in SOURCES.items():
@@ -65,7 +65,7 @@ def synth(
     Example:
       hpcdl data synth cifar10 --out data
     """
-    from hpcdl.data.sources import SOURCES
+    from hpcdl.data.sources.registry import SOURCES
 
     if source not in SOURCES:
         raise ConfigError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from hpcdl.data.fetch import Archive, Fetched
+    from hpcdl.data.fetch.fetch import Archive, Fetched
 
 
 def fetch(
@@ -41,8 +41,8 @@ def fetch(
     """
     from rich.console import Console
 
-    from hpcdl.data.fetch import archives
-    from hpcdl.data.fetch import fetch as fetch_files
+    from hpcdl.data.fetch.fetch import archives
+    from hpcdl.data.fetch.fetch import fetch as fetch_files
 
     listed = archives()
     if name not in listed:
@@ -101,7 +101,7 @@ def _row(archive: Archive, fetched: list[Fetched]) -> dict[str, object]:
 
 def _tell_rival(console: Console, archive: Archive, out: Path, fetched: list[Fetched]) -> None:
     """Says so where hpcdl would read something else in that folder, as a stand-in that lies there too."""
-    from hpcdl.data.sources import SOURCES
+    from hpcdl.data.sources.registry import SOURCES
 
     found = SOURCES[archive.name].find(out) if archive.name in SOURCES else None
     if found is not None and not any(one.path.resolve().is_relative_to(found.resolve()) for one in fetched):

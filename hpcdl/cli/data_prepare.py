@@ -15,8 +15,8 @@ from hpcdl.cli.options import Json
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hpcdl.data.prepare import Counts, Outcome
-    from hpcdl.data.verify import Report
+    from hpcdl.data.shards.prepare import Counts, Outcome
+    from hpcdl.data.shards.verify import Report
 
 LINE_SECONDS = 10.0
 
@@ -69,8 +69,8 @@ def prepare(
       hpcdl data prepare imagenet --data /scratch/imagenet --out /scratch/imagenet-256 --size 256
       hpcdl data prepare folder --data photos --out shards --bad skip --workers 4
     """
-    from hpcdl.data.prepare import Request
-    from hpcdl.data.prepare import prepare as write
+    from hpcdl.data.shards.prepare import Request
+    from hpcdl.data.shards.prepare import prepare as write
     from hpcdl.data.subset import Subset
 
     if bad not in ("refuse", "skip"):
@@ -123,7 +123,7 @@ def verify(
       hpcdl data verify /scratch/imagenet-256
       hpcdl data verify imagenet --data /scratch/imagenet
     """
-    from hpcdl.data.verify import verify_shards, verify_source
+    from hpcdl.data.shards.verify import verify_shards, verify_source
 
     path, shards = _target(target, data)
     console = _console(as_json)
@@ -193,7 +193,7 @@ def _located(source: str, data: str | None) -> Path:
         DataError: its files are not there.
     """
     from hpcdl.cli.prepare import search_places
-    from hpcdl.data.sources import SOURCES, locate
+    from hpcdl.data.sources.registry import SOURCES, locate
 
     if source not in SOURCES:
         raise ConfigError(
@@ -209,7 +209,7 @@ def _target(target: str, data: str | None) -> tuple[Path, bool]:
         ConfigError: neither a source nor a folder of shards.
         DataError: a source whose files are not there.
     """
-    from hpcdl.data.sources import SOURCES
+    from hpcdl.data.sources.registry import SOURCES
 
     folder = Path(target if data is None else data)
     if (data is None or target in SOURCES) and _holds_shards(folder):
@@ -226,7 +226,7 @@ def _target(target: str, data: str | None) -> tuple[Path, bool]:
 
 def _holds_shards(folder: Path) -> bool:
     """Whether it is a folder of shards, even one that lost its manifest."""
-    from hpcdl.data import shards
+    from hpcdl.data.shards import format as shards
 
     return shards.find(folder) is not None or any(folder.glob("*-of-*.tfrecord"))
 

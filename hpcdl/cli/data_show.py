@@ -41,7 +41,7 @@ def show(
     import numpy as np
 
     from hpcdl.cli.prepare import search_places
-    from hpcdl.data.sources import SOURCES, locate
+    from hpcdl.data.sources.registry import SOURCES, locate
     from hpcdl.data.subset import ALL
     from hpcdl.report.figures import png
     from hpcdl.report.samples import class_histogram, pixels, sample_grid

@@ -38,7 +38,7 @@ def data_path(config: RunConfig, option: str | None) -> Path:
     Raises:
         DataError: not there.
     """
-    from hpcdl.data.sources import SOURCES, locate
+    from hpcdl.data.sources.registry import SOURCES, locate
 
     named = [("--data", option), ("data.path", config.data.path)]
     path = locate(config.data.source, named, search_places()).resolve()

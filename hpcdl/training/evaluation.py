@@ -28,7 +28,7 @@ from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet, Split
 from hpcdl.data.order import Numbers, hold_out, shares
 from hpcdl.data.pipeline import Batches
-from hpcdl.data.sources import load
+from hpcdl.data.sources.registry import load
 from hpcdl.errors import ConfigError, DataError, DivergenceError
 from hpcdl.training.finished import FinishedRun, Network
 from hpcdl.training.trainer import TEST_BATCH

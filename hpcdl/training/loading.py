@@ -7,7 +7,7 @@ from pathlib import Path
 from hpcdl.config.schema import DataConfig
 from hpcdl.data.images import ImageSet
 from hpcdl.data.shared import adopt, publish
-from hpcdl.data.sources import load
+from hpcdl.data.sources.registry import load
 from hpcdl.training.session import Session
 
 

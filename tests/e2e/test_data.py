@@ -15,9 +15,9 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from hpcdl.data import synth
-from hpcdl.data.prepare import Request, prepare
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.shards.prepare import Request, prepare
+from hpcdl.data.sources import synth
+from hpcdl.data.sources.registry import SOURCES
 
 Completed = subprocess.CompletedProcess[str]
 OPTIONS = ["--shard-mb", "0.004"]

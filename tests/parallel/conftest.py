@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcdl.data import synth
+from hpcdl.data.sources import synth
 
 HERE = Path(__file__).parent
 Found = list[dict[str, Any]]

@@ -12,7 +12,7 @@ import small_net
 
 import hpcdl
 from hpcdl.config.load import load
-from hpcdl.data import cifar, synth
+from hpcdl.data.sources import cifar, synth
 from hpcdl.errors import ConfigError
 from hpcdl.training import job, phases, session, trainer
 from hpcdl.training.loading import load_on_node

@@ -13,8 +13,8 @@ import small_net
 import tensorflow as tf
 from record import Array, assert_alike, assert_same, weights
 
-from hpcdl.data import cifar
 from hpcdl.data.order import Share, draws, layer_seeds, permutation
+from hpcdl.data.sources import cifar
 from hpcdl.models.registry import build
 
 WORK = "recipes_work.py"

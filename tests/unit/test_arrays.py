@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcdl.data import arrays
-from hpcdl.data.sources import SOURCES, locate
+from hpcdl.data.sources import arrays
+from hpcdl.data.sources.registry import SOURCES, locate
 from hpcdl.data.subset import Subset
 from hpcdl.errors import DataError
 

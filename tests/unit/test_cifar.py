@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcdl.data import cifar
-from hpcdl.data.cifar import CIFAR10, CIFAR100, Kind
-from hpcdl.data.files import MARK
 from hpcdl.data.images import ImageSet
-from hpcdl.data.sources import SOURCES, locate
+from hpcdl.data.sources import cifar
+from hpcdl.data.sources.cifar import CIFAR10, CIFAR100, Kind
+from hpcdl.data.sources.files import MARK
+from hpcdl.data.sources.registry import SOURCES, locate
+from hpcdl.data.sources.synth import cifar as synthesize
 from hpcdl.data.subset import Subset
-from hpcdl.data.synth import cifar as synthesize
 from hpcdl.errors import DataError
 
 FOLDER = CIFAR10.binary.folder

@@ -20,10 +20,10 @@ import typer
 from typer.testing import CliRunner
 
 from hpcdl.cli.data_fetch import fetch as fetch_command
-from hpcdl.data import fetch as module
-from hpcdl.data import synth
-from hpcdl.data.fetch import RETRIES, Archive, ArchiveFile, Fetched, archives, fetch
-from hpcdl.data.sources import locate
+from hpcdl.data.fetch import fetch as module
+from hpcdl.data.fetch.fetch import RETRIES, Archive, ArchiveFile, Fetched, archives, fetch
+from hpcdl.data.sources import synth
+from hpcdl.data.sources.registry import locate
 from hpcdl.errors import ConfigError, DataError, HpcdlError
 
 RIGHT = hashlib.shake_256(b"right").digest(700_000)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpcdl.data import folder
-from hpcdl.data.folder import (
+from hpcdl.data.images import Encoded, ImageSet, Split
+from hpcdl.data.sources import folder
+from hpcdl.data.sources.folder import (
     check_folder,
     check_imagenet,
     find_folder,
@@ -21,7 +22,6 @@ from hpcdl.data.folder import (
     load_folder,
     load_imagenet,
 )
-from hpcdl.data.images import Encoded, ImageSet, Split
 from hpcdl.data.subset import ALL, Subset
 from hpcdl.errors import DataError
 

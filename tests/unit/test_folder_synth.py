@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from hpcdl.data.folder import find_folder, find_imagenet, load_folder, load_imagenet
-from hpcdl.data.folder_synth import synthesize_folder, synthesize_imagenet
 from hpcdl.data.images import Encoded, ImageSet, Split
 from hpcdl.data.inspect_images import damaged
+from hpcdl.data.sources.folder import find_folder, find_imagenet, load_folder, load_imagenet
+from hpcdl.data.sources.folder_synth import synthesize_folder, synthesize_imagenet
 from hpcdl.data.subset import ALL, Subset
 from hpcdl.errors import DataError
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcdl.data import idx
-from hpcdl.data.idx import FASHION_MNIST, MNIST
-from hpcdl.data.sources import locate
+from hpcdl.data.sources import idx
+from hpcdl.data.sources.idx import FASHION_MNIST, MNIST
+from hpcdl.data.sources.registry import locate
 from hpcdl.errors import DataError
 
 COUNTS = {"train": 30, "t10k": 12}

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from hpcdl.config.schema import DataConfig
-from hpcdl.data import cifar
 from hpcdl.data.images import Encoded, Images, ImageSet
 from hpcdl.data.order import draws, permutation, shares
 from hpcdl.data.pipeline import Batches, as_tensor
+from hpcdl.data.sources import cifar
 from hpcdl.errors import ConfigError, DataError
 
 

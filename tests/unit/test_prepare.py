@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from hpcdl.cli import data_prepare
-from hpcdl.data import prepare as module
-from hpcdl.data import shards
-from hpcdl.data.encode import BadImage, Encoding, encode_file, encode_pixels, shrunk_shape
 from hpcdl.data.images import Encoded, Images, ImageSet
-from hpcdl.data.prepare import Counts, Outcome, Request, prepare
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.shards import format as shards
+from hpcdl.data.shards import prepare as module
+from hpcdl.data.shards.encode import BadImage, Encoding, encode_file, encode_pixels, shrunk_shape
+from hpcdl.data.shards.prepare import Counts, Outcome, Request, prepare
+from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL, Subset, narrow
 from hpcdl.errors import ConfigError, DataError
 

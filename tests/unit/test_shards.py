@@ -18,10 +18,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from hpcdl.data import shards, tfrecord
 from hpcdl.data.images import Encoded, Images, ImageSet
-from hpcdl.data.prepare import Request, prepare
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.shards import format as shards
+from hpcdl.data.shards import tfrecord
+from hpcdl.data.shards.prepare import Request, prepare
+from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL, Subset, narrow
 from hpcdl.errors import DataError
 

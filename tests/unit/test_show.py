@@ -22,8 +22,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hpcdl.cli.data_show import show
-from hpcdl.data import sources
 from hpcdl.data.images import Encoded, Images, ImageSet
+from hpcdl.data.sources import registry as sources
 from hpcdl.data.subset import ALL
 from hpcdl.errors import ConfigError, DataError, HpcdlError
 from hpcdl.report import samples

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcdl.data import synth
-from hpcdl.data.cifar import CIFAR10, CIFAR100
 from hpcdl.data.images import Images
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.sources import synth
+from hpcdl.data.sources.cifar import CIFAR10, CIFAR100
+from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL
 from hpcdl.errors import DataError
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcdl.data.unpickle import unpickle
+from hpcdl.data.sources.unpickle import unpickle
 from hpcdl.errors import DataError
 
 

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from hpcdl.data.images import Encoded, Images, ImageSet
-from hpcdl.data.prepare import Counts, Request, prepare
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.shards.prepare import Counts, Request, prepare
+from hpcdl.data.shards.tfrecord import read_records, record
+from hpcdl.data.shards.verify import Finding, verify_shards, verify_source
+from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import narrow
-from hpcdl.data.tfrecord import read_records, record
-from hpcdl.data.verify import Finding, verify_shards, verify_source
 from hpcdl.errors import DataError
 
 SHARD, OTHER = "train-00001-of-00003.tfrecord", "train-00002-of-00003.tfrecord"
@@ -241,7 +241,7 @@ def test_image_files_are_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch, tmp
     assert report.findings == [] and report.images == 45
     damaged = list(FILES)
     damaged[3], damaged[17], damaged[39] = b"", FILES[17][:-30], b"<html>"
-    monkeypatch.setattr("hpcdl.data.verify.CHUNK", 10)
+    monkeypatch.setattr("hpcdl.data.shards.verify.CHUNK", 10)
     register(monkeypatch, split_of(damaged), replace(split_of(FILES[:5]), labels=np.array([0, 1, 2, 3, -1], np.int32)))
     seen: list[Counts] = []
     report = verify_source("fake", tmp_path, 1, lambda counts, total: seen.append(counts))

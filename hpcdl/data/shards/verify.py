@@ -14,8 +14,7 @@ import numpy as np
 
 from hpcdl.data.images import Encoded, ImageSet
 from hpcdl.data.inspect_images import damaged
-from hpcdl.data.prepare import Counts, Tick, load_source, splits, spread
-from hpcdl.data.shards import (
+from hpcdl.data.shards.format import (
     DIGEST,
     MANIFEST,
     PARTS,
@@ -29,9 +28,10 @@ from hpcdl.data.shards import (
     index_fault,
     parse_manifest,
 )
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.shards.prepare import Counts, Tick, load_source, splits, spread
+from hpcdl.data.shards.tfrecord import Record, Torn, parse_example, read_records
+from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL
-from hpcdl.data.tfrecord import Record, Torn, parse_example, read_records
 from hpcdl.errors import DataError
 
 LINE = re.compile(rb"([0-9a-f]{64})  manifest\.json\n")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpcdl.data.files import records, unreadable
 from hpcdl.data.images import Images, ImageSet
+from hpcdl.data.sources.files import records, unreadable
 from hpcdl.errors import DataError
 
 SIDE = 28

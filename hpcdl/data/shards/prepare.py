@@ -36,9 +36,9 @@ import numpy.typing as npt
 import PIL
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hpcdl.data.encode import BadImage, Encoding, Stored, encode, relative, text
 from hpcdl.data.images import Images, ImageSet, Split
-from hpcdl.data.shards import (
+from hpcdl.data.shards.encode import BadImage, Encoding, Stored, encode, relative, text
+from hpcdl.data.shards.format import (
     DIGEST,
     INDEX,
     MANIFEST,
@@ -60,9 +60,9 @@ from hpcdl.data.shards import (
     read_manifest,
     shard_name,
 )
-from hpcdl.data.sources import SOURCES
+from hpcdl.data.shards.tfrecord import HEADER, example, record
+from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL, Subset
-from hpcdl.data.tfrecord import HEADER, example, record
 from hpcdl.errors import ConfigError, DataError
 
 SAMPLE = 256

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from hpcdl.config.schema import DataConfig
-from hpcdl.data import arrays, cifar, folder, folder_synth, idx, shards, synth
 from hpcdl.data.images import ImageSet
+from hpcdl.data.shards import format as shards
+from hpcdl.data.sources import arrays, cifar, folder, folder_synth, idx, synth
 from hpcdl.data.subset import Subset, narrow
 from hpcdl.errors import DataError
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hpcdl.data.folder import FOLDER_PLACES, IMAGENET_PLACES, MARK, find_folder, find_imagenet
+from hpcdl.data.sources.folder import FOLDER_PLACES, IMAGENET_PLACES, MARK, find_folder, find_imagenet
 from hpcdl.errors import DataError
 
 CLASSES = 10

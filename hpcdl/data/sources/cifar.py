@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcdl.data.files import ARCHIVES, contents, survey
 from hpcdl.data.images import Images, ImageSet, Labels
-from hpcdl.data.unpickle import unpickle
+from hpcdl.data.sources.files import ARCHIVES, contents, survey
+from hpcdl.data.sources.unpickle import unpickle
 from hpcdl.errors import DataError
 
 SIDE = 32

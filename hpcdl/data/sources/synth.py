@@ -17,11 +17,11 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from hpcdl.data import arrays, idx
-from hpcdl.data.cifar import CIFAR10
-from hpcdl.data.cifar import SIDE as CIFAR_SIDE
-from hpcdl.data.cifar import Kind as CifarKind
-from hpcdl.data.files import MARK
+from hpcdl.data.sources import arrays, idx
+from hpcdl.data.sources.cifar import CIFAR10
+from hpcdl.data.sources.cifar import SIDE as CIFAR_SIDE
+from hpcdl.data.sources.cifar import Kind as CifarKind
+from hpcdl.data.sources.files import MARK
 from hpcdl.errors import DataError
 
 NPZ = "synthetic.npz"

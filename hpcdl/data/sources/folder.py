@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcdl.data.images import Encoded, ImageSet, Labels
+from hpcdl.data.sources.validation_labels import label_file, read_labels
 from hpcdl.data.subset import Subset, wanted_classes
-from hpcdl.data.validation_labels import label_file, read_labels
 from hpcdl.errors import DataError
 
 KINDS = (".jpeg", ".jpg", ".png", ".bmp", ".gif")

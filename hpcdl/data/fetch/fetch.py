@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from hpcdl.data.files import MARK
+from hpcdl.data.sources.files import MARK
 from hpcdl.errors import ConfigError, DataError
 
 RETRIES = 4
@@ -95,7 +95,7 @@ class _Cut(Exception):
 @cache
 def archives() -> dict[str, Archive]:
     """The published data sets by name, as archives.yaml lists them."""
-    document = yaml.safe_load((files("hpcdl.data") / "archives.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((files("hpcdl.data.fetch") / "archives.yaml").read_text(encoding="utf-8"))
     return {name: _archive(name, entry) for name, entry in document.items()}
 
 
@@ -500,7 +500,7 @@ def _unwritable(path: Path, error: OSError) -> DataError:
 
 
 def _layout(name: str) -> str:
-    from hpcdl.data.sources import SOURCES
+    from hpcdl.data.sources.registry import SOURCES
 
     return SOURCES[name].layout if name in SOURCES else "files that you have downloaded yourself"
 

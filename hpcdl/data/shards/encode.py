@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from hpcdl.data.images import Images, ImageSet, Split
-from hpcdl.data.shards import Format
+from hpcdl.data.shards.format import Format
 from hpcdl.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]

@@ -21,8 +21,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcdl.data.files import unreadable
 from hpcdl.data.images import Images, ImageSet, Labels
+from hpcdl.data.sources.files import unreadable
 from hpcdl.errors import DataError
 
 ENDING = ".npz"

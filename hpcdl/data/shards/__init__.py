@@ -1,0 +1,1 @@
+"""Images packed once: the format, how it is written, read and checked."""

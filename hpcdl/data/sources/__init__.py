@@ -1,0 +1,1 @@
+"""Where images come from: one file a kind, each of which finds, checks and loads it."""
