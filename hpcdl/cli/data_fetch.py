@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from hpcdl.data.fetch.fetch import Archive, Fetched
+    from hpcdl.data.fetch.archives import Archive
+    from hpcdl.data.fetch.fetch import Fetched
 
 
 def fetch(
@@ -41,7 +42,7 @@ def fetch(
     """
     from rich.console import Console
 
-    from hpcdl.data.fetch.fetch import archives
+    from hpcdl.data.fetch.archives import archives
     from hpcdl.data.fetch.fetch import fetch as fetch_files
 
     listed = archives()

@@ -15,8 +15,9 @@ from hpcdl.cli.options import Json
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hpcdl.data.shards.prepare import Counts, Outcome
+    from hpcdl.data.shards.prepare import Outcome
     from hpcdl.data.shards.verify import Report
+    from hpcdl.data.shards.workers import Counts
 
 LINE_SECONDS = 10.0
 
@@ -69,8 +70,8 @@ def prepare(
       hpcdl data prepare imagenet --data /scratch/imagenet --out /scratch/imagenet-256 --size 256
       hpcdl data prepare folder --data photos --out shards --bad skip --workers 4
     """
-    from hpcdl.data.shards.prepare import Request
     from hpcdl.data.shards.prepare import prepare as write
+    from hpcdl.data.shards.request import Request
     from hpcdl.data.subset import Subset
 
     if bad not in ("refuse", "skip"):
@@ -226,9 +227,9 @@ def _target(target: str, data: str | None) -> tuple[Path, bool]:
 
 def _holds_shards(folder: Path) -> bool:
     """Whether it is a folder of shards, even one that lost its manifest."""
-    from hpcdl.data.shards import format as shards
+    from hpcdl.data.shards.manifest import find
 
-    return shards.find(folder) is not None or any(folder.glob("*-of-*.tfrecord"))
+    return find(folder) is not None or any(folder.glob("*-of-*.tfrecord"))
 
 
 def _classes(told: str | None) -> int | tuple[str, ...] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hpcdl.data.augment import cover, whole, within
+from hpcdl.data.batchwise import cover, whole, within
 
 MIXUP_ALPHA = 0.2
 """Zhang et al. 2018, section 3.1, for ImageNet: 0.1 to 0.4."""

@@ -16,6 +16,7 @@ from hpcdl.data.images import Encoded, Images, ImageSet, Split
 from hpcdl.data.inspect_images import damaged
 from hpcdl.data.normalize import normalize
 from hpcdl.data.order import Numbers, Share, draws, order
+from hpcdl.data.windows import CENTER, center_window, crop_resize, crop_windows
 from hpcdl.errors import ConfigError, DataError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -132,8 +133,8 @@ class Batches:
             height, width = images.shape[1:3]
             if training and CROP in self._augment:
                 heights, widths = (tf.fill([tf.shape(samples)[0]], side) for side in (height, width))
-                windows = augment.crop_windows(heights, widths, self._own(random, CROP))
-                images = augment.crop_resize(images, windows, self.shape[:2])
+                windows = crop_windows(heights, widths, self._own(random, CROP))
+                images = crop_resize(images, windows, self.shape[:2])
             elif (height, width) != self.shape[:2]:
                 images = tf.image.resize(images, self.shape[:2])
             return self._finish(images, samples, random, training=training)
@@ -153,9 +154,9 @@ class Batches:
         def image(sample: tf.Tensor, random: tf.Tensor, stored: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, ...]:
             def window(heights: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
                 if training and CROP in self._augment:
-                    return augment.crop_windows(heights, widths, self._own(random[tf.newaxis], CROP))
-                share = tf.where(tf.minimum(heights, widths) > size, augment.CENTER, 1.0)
-                return augment.center_window(heights, widths, size, share)
+                    return crop_windows(heights, widths, self._own(random[tf.newaxis], CROP))
+                share = tf.where(tf.minimum(heights, widths) > size, CENTER, 1.0)
+                return center_window(heights, widths, size, share)
 
             if self._split.shapes is None:  # type: ignore[union-attr]
                 return decode.decode_file(stored, window, size), sample, random

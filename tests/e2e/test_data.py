@@ -15,7 +15,8 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from hpcdl.data.shards.prepare import Request, prepare
+from hpcdl.data.shards.prepare import prepare
+from hpcdl.data.shards.request import Request
 from hpcdl.data.sources import synth
 from hpcdl.data.sources.registry import SOURCES
 

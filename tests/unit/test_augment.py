@@ -13,6 +13,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from hpcdl.data import augment
 from hpcdl.data.augment import DRAWS
+from hpcdl.data.color import color_jitter
+from hpcdl.data.randaugment import OPERATIONS, randaugment
+from hpcdl.data.windows import center_window, crop_resize, crop_windows
 
 Pixels = npt.NDArray[np.uint8]
 BATCHWISE = ["pad-crop", "flip", "randaugment", "color-jitter", "cutout"]
@@ -76,7 +79,7 @@ def test_windows_have_torchvisions_distribution(height: int, width: int) -> None
     random = np.random.default_rng(7)
     known = np.array([torchvision_window(height, width, random, 10_000) for _ in range(count)], float)
     sizes = tf.fill([count], height), tf.fill([count], width)
-    found = augment.crop_windows(*sizes, tf.constant(numbers(count, 4))).numpy()
+    found = crop_windows(*sizes, tf.constant(numbers(count, 4))).numpy()
     assert found.dtype == np.int32
     found = found.astype(float)
     assert found.min(axis=0)[:2].min() >= 0 and found.min(axis=0)[2:].min() >= 1
@@ -97,7 +100,7 @@ def test_windows_have_torchvisions_distribution(height: int, width: int) -> None
 @pytest.mark.parametrize("height, width", [(1000, 20), (20, 1000), (1, 40), (40, 1)])
 def test_windows_of_very_long_images_are_central(height: int, width: int) -> None:
     expected = torchvision_window(height, width, np.random.default_rng(0), 0)
-    found = augment.crop_windows(tf.fill([9], height), tf.fill([9], width), tf.constant(numbers(9, 4)))
+    found = crop_windows(tf.fill([9], height), tf.fill([9], width), tf.constant(numbers(9, 4)))
     np.testing.assert_array_equal(found, [expected] * 9)
 
 
@@ -105,7 +108,7 @@ def test_windows_of_extreme_draws_lie_inside() -> None:
     corners = np.array(np.meshgrid(*[[0, ALMOST_ONE]] * 4), np.float32).reshape(4, -1).T
     for height, width in ((1, 1), (2, 3), (32, 32), (4999, 7001)):
         sizes = tf.fill([len(corners)], height), tf.fill([len(corners)], width)
-        top, left, high, wide = augment.crop_windows(*sizes, tf.constant(corners)).numpy().T
+        top, left, high, wide = crop_windows(*sizes, tf.constant(corners)).numpy().T
         assert top.min() >= 0 and left.min() >= 0 and high.min() >= 1 and wide.min() >= 1
         assert (top + high).max() <= height and (left + wide).max() <= width
 
@@ -123,7 +126,7 @@ def test_windows_of_extreme_draws_lie_inside() -> None:
 )
 def test_central_windows(height: int, width: int, size: int | tuple[int, int], expected: tuple[int, ...]) -> None:
     """7/8 of the largest window of that shape, in the middle."""
-    found = augment.center_window(tf.constant([height]), tf.constant([width]), size)
+    found = center_window(tf.constant([height]), tf.constant([width]), size)
     assert found.dtype == tf.int32 and tuple(found[0].numpy()) == expected
 
 
@@ -147,8 +150,8 @@ def test_windows_are_scaled_bilinearly(size: tuple[int, int], channels: int) -> 
     images, windows = pictures(len(WINDOWS), 20, 24, channels), tf.constant(WINDOWS)
     cuts = [image[t : t + h, x : x + w] for image, (t, x, h, w) in zip(images, WINDOWS, strict=True)]
     expected = np.stack([bilinear(cut.astype(float), size) for cut in cuts])
-    np.testing.assert_allclose(augment.crop_resize(tf.constant(images, tf.float32), windows, size), expected, atol=0.01)
-    whole = augment.crop_resize(tf.constant(images), windows, size)
+    np.testing.assert_allclose(crop_resize(tf.constant(images, tf.float32), windows, size), expected, atol=0.01)
+    whole = crop_resize(tf.constant(images), windows, size)
     assert whole.dtype == tf.uint8
     np.testing.assert_allclose(whole.numpy().astype(float), expected, atol=0.511)
 
@@ -157,7 +160,7 @@ def test_enlarged_windows_are_pillows() -> None:
     images = pictures(len(WINDOWS), 20, 24)
     cuts = [image[t : t + h, x : x + w] for image, (t, x, h, w) in zip(images, WINDOWS, strict=True)]
     expected = np.stack([np.asarray(Image.fromarray(cut).resize((40, 40), Image.Resampling.BILINEAR)) for cut in cuts])
-    found = augment.crop_resize(tf.constant(images), tf.constant(WINDOWS), 40)
+    found = crop_resize(tf.constant(images), tf.constant(WINDOWS), 40)
     assert np.abs(found.numpy().astype(int) - expected).max() <= 1
 
 
@@ -230,7 +233,7 @@ def test_each_operation_is_pillows(place: int, name: str, channels: int) -> None
     signs = [-1, 1, -1, 1, -1, 1]
     draws = np.zeros((6, 2), np.float32)
     draws[:, 0] = [(2 * place + (sign > 0) + 0.5) / 28 for sign in signs]
-    found = augment.randaugment(tf.constant(images), tf.constant(draws)).numpy()
+    found = randaugment(tf.constant(images), tf.constant(draws)).numpy()
     assert found.dtype == np.uint8
     for image, result, sign in zip(images, found, signs, strict=True):
         known = PILLOW[name](Image.fromarray(image[..., 0] if channels == 1 else image), sign)
@@ -245,12 +248,12 @@ def test_each_operation_is_pillows(place: int, name: str, channels: int) -> None
 
 
 def test_operations_are_drawn_alike_and_layers_follow_each_other() -> None:
-    cells = 2 * len(augment.OPERATIONS)
-    assert list(augment.OPERATIONS) == list(PILLOW) and cells == 28
+    cells = 2 * len(OPERATIONS)
+    assert list(OPERATIONS) == list(PILLOW) and cells == 28
     brighter, solarized = (2 * list(PILLOW).index("brightness") + 1.5) / cells, (2 * 4 + 0.5) / cells
     images = pictures(2, 8, 8) // 2 + 100
     draws = tf.constant([[brighter, solarized], [solarized, brighter]], tf.float32)
-    found = augment.randaugment(tf.constant(images), draws).numpy()
+    found = randaugment(tf.constant(images), draws).numpy()
     for image, result, names in zip(images, found, ("brightness solarize", "solarize brightness"), strict=True):
         known = Image.fromarray(image)
         for name in names.split():
@@ -259,15 +262,15 @@ def test_operations_are_drawn_alike_and_layers_follow_each_other() -> None:
     assert not np.array_equal(found[0], found[1])
 
 
-@pytest.mark.parametrize("name", augment.OPERATIONS)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_take_floats(name: str) -> None:
     """As whole values, but for what Pillow cuts off; fractions stay in range."""
     images, sign = pictures(4, 12, 10), tf.constant([-1.0, 1.0, 1.0, -1.0])
-    whole = augment.OPERATIONS[name](tf.constant(images), sign).numpy().astype(float)
-    floating = augment.OPERATIONS[name](tf.constant(images, tf.float32), sign)
+    whole = OPERATIONS[name](tf.constant(images), sign).numpy().astype(float)
+    floating = OPERATIONS[name](tf.constant(images, tf.float32), sign)
     assert floating.dtype == tf.float32
     np.testing.assert_allclose(floating, whole, atol=1.5)
-    fractions = augment.OPERATIONS[name](tf.constant(images * 0.997, tf.float32), sign).numpy()
+    fractions = OPERATIONS[name](tf.constant(images * 0.997, tf.float32), sign).numpy()
     assert np.isfinite(fractions).all() and fractions.min() >= 0 and fractions.max() <= 255
 
 
@@ -294,7 +297,7 @@ def test_apply_has_one_order() -> None:
     found = augment.apply(names, images, draws, [100.0, 110.0, 120.0])
     np.testing.assert_array_equal(found, augment.apply(names[::-1], images, draws, [100.0, 110.0, 120.0]))
     expected = augment.flip(augment.pad_crop(images, draws[:, 4:6]), draws[:, 6:7])
-    expected = augment.color.color_jitter(augment.randaugment(expected, draws[:, 7:9]), draws[:, 9:12])
+    expected = color_jitter(randaugment(expected, draws[:, 7:9]), draws[:, 9:12])
     np.testing.assert_array_equal(found, augment.cutout(expected, draws[:, 12:14], [100.0, 110.0, 120.0]))
     assert not np.array_equal(found, images)
     np.testing.assert_array_equal(augment.apply(["mixup"], images, draws[:, :1]), images)
@@ -324,7 +327,7 @@ def test_a_window_does_not_depend_on_its_batch() -> None:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2 + [tf.TensorSpec([None, 4])])
     def windows(heights: tf.Tensor, widths: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
-        found = augment.crop_windows(heights, widths, own)
+        found = crop_windows(heights, widths, own)
         assert found.shape.as_list() == [None, 4]
         return found
 
@@ -357,7 +360,7 @@ def test_a_crop_in_a_pipeline_keeps_its_shape() -> None:
 
     def crop(some: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
         count = tf.shape(some)[0]
-        return augment.crop_resize(some, augment.crop_windows(tf.fill([count], 20), tf.fill([count], 24), own), (16, 8))
+        return crop_resize(some, crop_windows(tf.fill([count], 20), tf.fill([count], 24), own), (16, 8))
 
     batches = tf.data.Dataset.from_tensor_slices((images, draws)).batch(4).map(crop)
     assert batches.element_spec == tf.TensorSpec([None, 16, 8, 3], tf.uint8)

@@ -20,8 +20,10 @@ import typer
 from typer.testing import CliRunner
 
 from hpcdl.cli.data_fetch import fetch as fetch_command
-from hpcdl.data.fetch import fetch as module
-from hpcdl.data.fetch.fetch import RETRIES, Archive, ArchiveFile, Fetched, archives, fetch
+from hpcdl.data.fetch import archives as catalogue
+from hpcdl.data.fetch.archives import Archive, ArchiveFile, archives
+from hpcdl.data.fetch.download import RETRIES
+from hpcdl.data.fetch.fetch import Fetched, fetch
 from hpcdl.data.sources import synth
 from hpcdl.data.sources.registry import locate
 from hpcdl.errors import ConfigError, DataError, HpcdlError
@@ -480,7 +482,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
 def test_the_command_says_what_came_and_under_which_terms(
     command: Callable[..., str], site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "archives", lambda: {"letters": archive(site.address)})
+    monkeypatch.setattr(catalogue, "archives", lambda: {"letters": archive(site.address)})
     text = command("letters")
     assert f"data/letters/a.gz  700,000 bytes  checked, from {site.address}a.gz" in text
     assert "terms: free" in text and "cite:  A. Author" in text
@@ -496,7 +498,7 @@ def test_the_command_tells_of_a_set_that_stands_before_it(
     command: Callable[..., str], site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = Archive("cifar10", "x", "x", "x", ".", (site.address,), (described("cifar-10-binary.tar.gz", RIGHT),))
-    monkeypatch.setattr(module, "archives", lambda: {"cifar10": named})
+    monkeypatch.setattr(catalogue, "archives", lambda: {"cifar10": named})
     assert "note:" not in command("cifar10")
     folder = Path("data/cifar-10-batches-bin")
     folder.mkdir()

@@ -13,15 +13,13 @@ import pytest
 from PIL import Image
 
 from hpcdl.data.images import Encoded, ImageSet, Split
-from hpcdl.data.sources import folder
-from hpcdl.data.sources.folder import (
-    check_folder,
-    check_imagenet,
-    find_folder,
-    find_imagenet,
-    load_folder,
-    load_imagenet,
-)
+from hpcdl.data.sources.folder import check as check_folder
+from hpcdl.data.sources.folder import find as find_folder
+from hpcdl.data.sources.folder import load as load_folder
+from hpcdl.data.sources.imagenet import check as check_imagenet
+from hpcdl.data.sources.imagenet import find as find_imagenet
+from hpcdl.data.sources.imagenet import load as load_imagenet
+from hpcdl.data.sources.stored import Files
 from hpcdl.data.subset import ALL, Subset
 from hpcdl.errors import DataError
 
@@ -593,6 +591,6 @@ def test_many_names_are_kept_in_little_memory(tmp_path: Path) -> None:
     put(tmp_path, *(f"train/a/{number:020}.jpg" for number in range(300)))
     train = load_folder(tmp_path, ALL).train
     assert isinstance(train, Encoded)
-    files: folder.Files = train.read.__self__  # type: ignore[attr-defined]
+    files: Files = train.read.__self__  # type: ignore[attr-defined]
     assert len(files.names) == 300 * 24
     assert files.bounds.nbytes + files.folder.nbytes < 300 * 13

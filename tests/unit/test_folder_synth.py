@@ -13,8 +13,11 @@ from PIL import Image
 
 from hpcdl.data.images import Encoded, ImageSet, Split
 from hpcdl.data.inspect_images import damaged
-from hpcdl.data.sources.folder import find_folder, find_imagenet, load_folder, load_imagenet
+from hpcdl.data.sources.folder import find as find_folder
+from hpcdl.data.sources.folder import load as load_folder
 from hpcdl.data.sources.folder_synth import synthesize_folder, synthesize_imagenet
+from hpcdl.data.sources.imagenet import find as find_imagenet
+from hpcdl.data.sources.imagenet import load as load_imagenet
 from hpcdl.data.subset import ALL, Subset
 from hpcdl.errors import DataError
 

@@ -19,10 +19,14 @@ from PIL import Image
 
 from hpcdl.cli import data_prepare
 from hpcdl.data.images import Encoded, Images, ImageSet
-from hpcdl.data.shards import format as shards
 from hpcdl.data.shards import prepare as module
+from hpcdl.data.shards import workers
 from hpcdl.data.shards.encode import BadImage, Encoding, encode_file, encode_pixels, shrunk_shape
-from hpcdl.data.shards.prepare import Counts, Outcome, Request, prepare
+from hpcdl.data.shards.manifest import find
+from hpcdl.data.shards.prepare import Outcome, prepare
+from hpcdl.data.shards.reader import load
+from hpcdl.data.shards.request import Request
+from hpcdl.data.shards.workers import Counts
 from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL, Subset, narrow
 from hpcdl.errors import ConfigError, DataError
@@ -330,7 +334,7 @@ def test_damaged_images_are_left_out_and_listed(tmp_path: Path, fake: Fake) -> N
     assert skipped[names[11]] == "label 3 of a set with 3 classes"
     assert [remark.name for remark in test.skipped] == [names[29]]
     assert train.samples == 21 and test.samples == 4 and "5 damaged ones left out" in outcome.manifest.origin
-    loaded = shards.load(tmp_path / "out", ALL)
+    loaded = load(tmp_path / "out", ALL)
     left = [files[name] for place, name in enumerate(names) if place not in (4, 9, 11, 12) and place < 25]
     assert sorted(loaded.train.read(np.arange(21))) == sorted(left)
 
@@ -385,9 +389,9 @@ def test_a_source_that_cannot_be_read_is_told_as_damage(tmp_path: Path, fake: Fa
 def test_shards_can_be_made_from_shards(tmp_path: Path, fake: Fake) -> None:
     fake(image_set(tmp_path, {f"{place}.png": stored(COLOURS[: 4 + place % 3], "PNG") for place in range(12)}))
     run(tmp_path, "first", store="pixels")
-    fake(shards.load(tmp_path / "first", ALL))
+    fake(load(tmp_path / "first", ALL))
     run(tmp_path, "second")
-    loaded = [shards.load(tmp_path / out, ALL).train for out in ("first", "second")]
+    loaded = [load(tmp_path / out, ALL).train for out in ("first", "second")]
     assert all(isinstance(split, Encoded) and split.shapes is not None for split in loaded)
     first, second = (sorted(split.read(np.arange(12))) for split in loaded)
     assert first == second
@@ -405,7 +409,7 @@ def test_pixels_keep_their_channels_and_others_than_grey_and_rgb_are_no_jpeg(tmp
     for channels in (1, 2, 4):
         fake(in_memory(tmp_path, channels))
         run(tmp_path, f"pixels-{channels}")
-        loaded = shards.load(tmp_path / f"pixels-{channels}", ALL)
+        loaded = load(tmp_path / f"pixels-{channels}", ALL)
         assert isinstance(loaded.train, Images) and loaded.train.pixels.shape == (24, 6, 6, channels)
     for options in ({"store": "jpeg"}, {"size": 3}):
         with pytest.raises(DataError, match="4 channels"):
@@ -472,17 +476,17 @@ def test_a_finished_shard_is_kept_only_if_it_is_whole(
 ) -> None:
     fake(image_set(tmp_path, good(40)))
     run(tmp_path, "expected")
-    finish = module._finish
+    finish = module.finish
     for damage in ("flip", "cut", "remove", "rows", "record", "none"):
         out = tmp_path / damage
 
         def stop(*_: Any) -> Any:
             raise Stop
 
-        monkeypatch.setattr(module, "_finish", stop)
+        monkeypatch.setattr(module, "finish", stop)
         with pytest.raises(Stop):
             run(tmp_path, damage)
-        monkeypatch.setattr(module, "_finish", finish)
+        monkeypatch.setattr(module, "finish", finish)
         shard = sorted(out.glob("train-*"))[1]
         content = shard.read_bytes()
         if damage == "flip":
@@ -562,7 +566,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, fake: Fake) -> 
     (tmp_path / "out" / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"notes\.txt"):
         run(tmp_path, seed=1, overwrite=True)
-    assert shards.find(tmp_path / "out") and len(tree(tmp_path / "out")) > 4
+    assert find(tmp_path / "out") and len(tree(tmp_path / "out")) > 4
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigError, match="--out"):
         run(tmp_path, "file")
@@ -616,7 +620,7 @@ def test_values_out_of_range_are_refused(tmp_path: Path, fake: Fake, options: di
 
 def test_progress_counts_every_image(tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(image_set(tmp_path, {**good(20), "0/bad.JPEG": b""}, tests=4))
-    monkeypatch.setattr(module, "PERIOD", 0.0)
+    monkeypatch.setattr(workers, "PERIOD", 0.0)
     seen: list[Counts] = []
     request = Request("fake", tmp_path, tmp_path / "out", shard_mb=0.005, skip=True)
     prepare(request, lambda counts, total: seen.append(counts) if total == 21 else None)

@@ -19,9 +19,10 @@ import tensorflow as tf
 from PIL import Image
 
 from hpcdl.data.images import Encoded, Images, ImageSet
-from hpcdl.data.shards import format as shards
-from hpcdl.data.shards import tfrecord
-from hpcdl.data.shards.prepare import Request, prepare
+from hpcdl.data.shards import reader, tfrecord
+from hpcdl.data.shards.manifest import check, find
+from hpcdl.data.shards.prepare import prepare
+from hpcdl.data.shards.request import Request
 from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL, Subset, narrow
 from hpcdl.errors import DataError
@@ -222,7 +223,7 @@ def test_the_manifest_tells_what_is_there(tmp_path: Path, prepared: Prepared) ->
 
 def test_the_set_comes_back(tmp_path: Path, prepared: Prepared) -> None:
     images = in_memory(tmp_path)
-    loaded = shards.load(prepared(images), ALL)
+    loaded = reader.load(prepared(images), ALL)
     assert isinstance(images.train, Images) and isinstance(loaded.train, Images) and isinstance(loaded.test, Images)
     assert isinstance(images.test, Images)
     assert np.array_equal(loaded.test.pixels, images.test.pixels)
@@ -239,7 +240,7 @@ def contents(split: Images) -> list[tuple[bytes, int]]:
 
 def test_a_subset_is_of_the_classes_named(tmp_path: Path, prepared: Prepared) -> None:
     images = in_memory(tmp_path)
-    loaded = shards.load(prepared(images), Subset(("cat", "ant"), 4))
+    loaded = reader.load(prepared(images), Subset(("cat", "ant"), 4))
     assert loaded.classes == ("cat", "ant") and np.bincount(loaded.train.labels).tolist() == [4, 4]
     assert isinstance(images.train, Images) and isinstance(loaded.train, Images)
     cats = {pixels.tobytes() for pixels in images.train.pixels[images.train.labels == 2]}
@@ -248,7 +249,7 @@ def test_a_subset_is_of_the_classes_named(tmp_path: Path, prepared: Prepared) ->
 
 def test_pixels_of_several_shapes_stay_in_their_files(tmp_path: Path, prepared: Prepared) -> None:
     images = as_files(tmp_path)
-    loaded = shards.load(prepared(images, store="pixels"), ALL)
+    loaded = reader.load(prepared(images, store="pixels"), ALL)
     assert isinstance(loaded.test, Encoded) and loaded.test.shapes is not None
     for place, data in enumerate(loaded.test.read(np.arange(len(loaded.test)))):
         expected = Image.open(io.BytesIO(images.test.read(np.array([place]))[0])).convert("RGB")
@@ -259,17 +260,17 @@ def test_pixels_of_several_shapes_stay_in_their_files(tmp_path: Path, prepared: 
 def test_more_pixels_than_memory_should_hold_stay_in_their_files(
     tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "IN_MEMORY", 49 * 90 - 1)
+    monkeypatch.setattr(reader, "IN_MEMORY", 49 * 90 - 1)
     images = in_memory(tmp_path)
-    loaded = shards.load(prepared(images), ALL)
+    loaded = reader.load(prepared(images), ALL)
     assert isinstance(loaded.test, Encoded) and isinstance(images.test, Images)
     assert b"".join(loaded.test.read(np.arange(9))) == images.test.pixels.tobytes()
 
 
 def test_a_set_without_test_images_comes_back(tmp_path: Path, prepared: Prepared) -> None:
-    loaded = shards.load(prepared(in_memory(tmp_path, test=0)), ALL)
+    loaded = reader.load(prepared(in_memory(tmp_path, test=0)), ALL)
     assert len(loaded.test) == 0 and isinstance(loaded.test, Images) and loaded.test.pixels.shape == (0, 6, 5, 3)
-    assert len(shards.load(prepared(as_files(tmp_path, test=0), overwrite=True), ALL).test) == 0
+    assert len(reader.load(prepared(as_files(tmp_path, test=0), overwrite=True), ALL).test) == 0
 
 
 def test_threads_read_more_shards_than_may_be_open(
@@ -277,8 +278,8 @@ def test_threads_read_more_shards_than_may_be_open(
 ) -> None:
     images = as_files(tmp_path)
     out = prepared(images)
-    monkeypatch.setattr(shards.resource, "getrlimit", lambda kind: (4, 4))
-    loaded = shards.load(out, ALL)
+    monkeypatch.setattr(reader.resource, "getrlimit", lambda kind: (4, 4))
+    loaded = reader.load(out, ALL)
     expected = loaded.train.read(np.arange(30))
     assert sorted(expected) == sorted(images.train.read(np.arange(30)))
     with ThreadPoolExecutor(8) as pool:
@@ -292,7 +293,7 @@ def test_threads_read_more_shards_than_may_be_open(
 
 def test_a_shard_that_is_cut_later_is_named_with_the_record(tmp_path: Path, prepared: Prepared) -> None:
     out = prepared(as_files(tmp_path))
-    loaded = shards.load(out, ALL)
+    loaded = reader.load(out, ALL)
     name = loaded.train.name(29)
     file, record = name.split(" record ")
     os.truncate(out / file, (out / file).stat().st_size - 10)
@@ -307,7 +308,7 @@ def test_a_shard_that_is_cut_later_is_named_with_the_record(tmp_path: Path, prep
 
 def test_names_count_records_within_their_shard(tmp_path: Path, prepared: Prepared) -> None:
     out = prepared(as_files(tmp_path))
-    loaded = shards.load(out, ALL)
+    loaded = reader.load(out, ALL)
     names = []
     for path in sorted(out.glob("train-*.tfrecord")):
         names += [f"{path.name} record {number}" for number, _ in enumerate(tf.data.TFRecordDataset(str(path)))]
@@ -315,18 +316,18 @@ def test_names_count_records_within_their_shard(tmp_path: Path, prepared: Prepar
 
 
 def test_a_folder_of_shards_is_found_whole_or_not(tmp_path: Path, prepared: Prepared) -> None:
-    assert shards.find(tmp_path) is None and shards.find(tmp_path / "nothing") is None
+    assert find(tmp_path) is None and find(tmp_path / "nothing") is None
     (tmp_path / "manifest.json").write_text('{"name": "an app"}')
-    assert shards.find(tmp_path) is None
+    assert find(tmp_path) is None
     out = prepared(in_memory(tmp_path))
-    assert shards.find(out) == out
+    assert find(out) == out
     (out / "manifest.sha256").unlink()
-    assert shards.find(out) == out
+    assert find(out) == out
     (tmp_path / "begun" / ".parts").mkdir(parents=True)
     (tmp_path / "begun" / ".parts" / "plan.json").write_text("{}")
-    assert shards.find(tmp_path / "begun") == tmp_path / "begun"
+    assert find(tmp_path / "begun") == tmp_path / "begun"
     with pytest.raises(DataError, match="not all written"):
-        shards.check(tmp_path / "begun")
+        check(tmp_path / "begun")
 
 
 def _append(path: Path) -> None:
@@ -339,9 +340,9 @@ def test_what_is_missing_or_of_another_length_is_refused(
     tmp_path: Path, prepared: Prepared, name: str, damage: Callable[[Path], None]
 ) -> None:
     out = prepared(in_memory(tmp_path))
-    shards.check(out)
+    check(out)
     damage(out / name)
-    for reads in (shards.check, lambda path: shards.load(path, ALL)):
+    for reads in (check, lambda path: reader.load(path, ALL)):
         with pytest.raises(DataError) as caught:
             reads(out)
         assert name in str(caught.value)
@@ -374,7 +375,7 @@ def test_a_manifest_that_contradicts_itself_is_refused(
     out = prepared(in_memory(tmp_path))
     rewrite(out, change)
     with pytest.raises(DataError, match=told):
-        shards.check(out)
+        check(out)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +399,7 @@ def test_an_index_that_does_not_fit_is_refused(
     change(rows)
     np.save(out / "train.index.npy", rows)
     with pytest.raises(DataError, match=rf"train\.index\.npy.*{told}"):
-        shards.load(out, ALL)
+        reader.load(out, ALL)
 
 
 def test_an_index_is_never_unpickled(tmp_path: Path, prepared: Prepared) -> None:
@@ -408,4 +409,4 @@ def test_an_index_is_never_unpickled(tmp_path: Path, prepared: Prepared) -> None
     np.save(path, np.array([Path("a")], dtype=object), allow_pickle=True)
     path.write_bytes(path.read_bytes().ljust(size, b"\0"))
     with pytest.raises(DataError, match=r"train\.index\.npy"):
-        shards.load(out, ALL)
+        reader.load(out, ALL)

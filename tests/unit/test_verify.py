@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 
 from hpcdl.data.images import Encoded, Images, ImageSet
-from hpcdl.data.shards.prepare import Counts, Request, prepare
+from hpcdl.data.shards.prepare import prepare
+from hpcdl.data.shards.request import Request
 from hpcdl.data.shards.tfrecord import read_records, record
 from hpcdl.data.shards.verify import Finding, verify_shards, verify_source
+from hpcdl.data.shards.workers import Counts
 from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import narrow
 from hpcdl.errors import DataError

@@ -14,22 +14,12 @@ import numpy as np
 
 from hpcdl.data.images import Encoded, ImageSet
 from hpcdl.data.inspect_images import damaged
-from hpcdl.data.shards.format import (
-    DIGEST,
-    MANIFEST,
-    PARTS,
-    PLAN,
-    File,
-    Manifest,
-    Rows,
-    Shard,
-    SplitName,
-    SplitRecord,
-    index_fault,
-    parse_manifest,
-)
-from hpcdl.data.shards.prepare import Counts, Tick, load_source, splits, spread
+from hpcdl.data.shards.format import DIGEST, MANIFEST, PARTS, PLAN, SplitName
+from hpcdl.data.shards.index import Rows, index_fault
+from hpcdl.data.shards.manifest import File, Manifest, Shard, SplitRecord, parse_manifest
+from hpcdl.data.shards.source import load_source, splits
 from hpcdl.data.shards.tfrecord import Record, Torn, parse_example, read_records
+from hpcdl.data.shards.workers import Counts, Tick, spread
 from hpcdl.data.sources.registry import SOURCES
 from hpcdl.data.subset import ALL
 from hpcdl.errors import DataError

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hpcdl.data.sources.folder import FOLDER_PLACES, IMAGENET_PLACES, MARK, find_folder, find_imagenet
+from hpcdl.data.sources import folder, imagenet
+from hpcdl.data.sources.files import MARK
 from hpcdl.errors import DataError
 
 CLASSES = 10
@@ -40,8 +41,8 @@ class _Kind:
 
 
 IMAGENET = _Kind(
-    IMAGENET_PLACES[1],
-    find_imagenet,
+    imagenet.STAND_IN,
+    imagenet.find,
     width=500,
     height=375,
     grain=24,
@@ -49,8 +50,8 @@ IMAGENET = _Kind(
     file={"train": "{0}_{1}.JPEG", "val": "ILSVRC2012_val_{1:08}.JPEG"},
 )
 FOLDER = _Kind(
-    FOLDER_PLACES[1],
-    find_folder,
+    folder.STAND_IN,
+    folder.find,
     width=64,
     height=48,
     grain=24,
@@ -72,7 +73,7 @@ def synthesize_imagenet(out: Path, train: int = 1000, test: int = 200, seed: int
         seed: of patterns and noise, from 0.
 
     Returns:
-        What `find_imagenet` answers for `out`.
+        What `imagenet.find` answers for `out`.
 
     Raises:
         DataError: the folder is there already, or cannot be written; counts that make no set.
@@ -90,7 +91,7 @@ def synthesize_folder(out: Path, train: int = 1000, test: int = 200, seed: int =
         seed: as for `synthesize_imagenet`.
 
     Returns:
-        What `find_folder` answers for `out`.
+        What `folder.find` answers for `out`.
 
     Raises:
         DataError: as `synthesize_imagenet`.
@@ -102,9 +103,9 @@ def _write(kind: _Kind, out: Path, counts: dict[str, int], seed: int) -> Path:
     if counts["train"] < 1 or counts["val"] < 0 or seed < 0:
         told = f"{counts['train']} training and {counts['val']} test images from seed {seed}"
         raise DataError(told, "at least 1, at least 0, and a seed from 0", "change the numbers")
-    folder = out / kind.name
-    if folder.exists() or kind.find(out) == out:
-        told = f"{folder} exists" if folder.exists() else f"{out} exists, and holds images by class itself"
+    root = out / kind.name
+    if root.exists() or kind.find(out) == out:
+        told = f"{root} exists" if root.exists() else f"{out} exists, and holds images by class itself"
         raise DataError(told, "a folder that is not there yet", "choose another --out, or delete it first")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -115,23 +116,23 @@ def _write(kind: _Kind, out: Path, counts: dict[str, int], seed: int) -> Path:
         _fill(kind, beside, counts, seed)
         (beside / MARK).write_text(json.dumps({"records": counts, "seed": seed}) + "\n", encoding="utf-8")
         beside.chmod(0o755)
-        beside.replace(folder)
+        beside.replace(root)
     except OSError as error:
         raise DataError(
-            f"{folder}: {error.strerror}", "room and permission to write it", "free space or choose another --out"
+            f"{root}: {error.strerror}", "room and permission to write it", "free space or choose another --out"
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return folder
+    return root
 
 
-def _fill(kind: _Kind, folder: Path, counts: dict[str, int], seed: int) -> None:
+def _fill(kind: _Kind, root: Path, counts: dict[str, int], seed: int) -> None:
     classes = min(CLASSES, counts["train"])
     patterns = _patterns(np.random.default_rng([seed, 0]))
     for split, (name, count) in enumerate(counts.items(), start=1):
         for number in range(count):
             label = kind.label.format(number % classes + 1)
-            path = folder / name / label / kind.file[name].format(label, number + 1)
+            path = root / name / label / kind.file[name].format(label, number + 1)
             if number < classes:
                 path.parent.mkdir(parents=True)
             pixels = _draw(kind, patterns[number % classes], np.random.default_rng([seed, split, number]))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hpcdl.config.schema import DataConfig
 from hpcdl.data.images import ImageSet
-from hpcdl.data.shards import format as shards
-from hpcdl.data.sources import arrays, cifar, folder, folder_synth, idx, synth
+from hpcdl.data.shards import manifest, reader
+from hpcdl.data.sources import arrays, cifar, folder, folder_synth, idx, imagenet, synth
 from hpcdl.data.subset import Subset, narrow
 from hpcdl.errors import DataError
 
@@ -68,7 +68,7 @@ def _or_prepared(name: str, source: Source) -> Source:
     """The same source, which also knows the shards that `hpcdl data prepare` has written of it."""
 
     def prepared(path: Path) -> bool:
-        return shards.find(path) is not None and shards.read_manifest(path).source == name
+        return manifest.find(path) is not None and manifest.read_manifest(path).source == name
 
     def looking(found: Callable[[Path], Path | None]) -> Callable[[Path], Path | None]:
         return lambda path: path if prepared(path) else found(path)
@@ -77,8 +77,8 @@ def _or_prepared(name: str, source: Source) -> Source:
         source,
         layout=f"{source.layout}; or what `hpcdl data prepare {name}` wrote",
         find=looking(source.find),
-        check=lambda path: shards.check(path) if prepared(path) else source.check(path),
-        load=lambda path, subset: shards.load(path, subset) if prepared(path) else source.load(path, subset),
+        check=lambda path: manifest.check(path) if prepared(path) else source.check(path),
+        load=lambda path, subset: reader.load(path, subset) if prepared(path) else source.load(path, subset),
         search=looking(source.search or source.find),
     )
 
@@ -99,19 +99,19 @@ PLAIN = {
     ),
     "imagenet": Source(
         summary="photographs of any size in folders by class: the full set, 1.28 million in 1,000 classes, or a part",
-        layout=folder.IMAGENET_LAYOUT,
-        find=folder.find_imagenet,
-        check=folder.check_imagenet,
-        load=folder.load_imagenet,
+        layout=imagenet.LAYOUT,
+        find=imagenet.find,
+        check=imagenet.check,
+        load=imagenet.load,
         synthesize=folder_synth.synthesize_imagenet,
         counts=(1_000, 200),
     ),
     "folder": Source(
         summary="your own images of any size, in folders by class",
-        layout=folder.FOLDER_LAYOUT,
-        find=folder.find_folder,
-        check=folder.check_folder,
-        load=folder.load_folder,
+        layout=folder.LAYOUT,
+        find=folder.find,
+        check=folder.check,
+        load=folder.load,
         synthesize=folder_synth.synthesize_folder,
         counts=(1_000, 200),
         search=lambda path: None,  # nearly any folder of albums looks like one

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcdl.data.images import Labels
+from hpcdl.data.sources.files import unreadable
 from hpcdl.errors import DataError
 
 ANNOTATIONS, SOLUTION, INDEXED = "val_annotations.txt", "LOC_val_solution.csv", "val.txt"
@@ -138,7 +139,7 @@ def _rows(file: Path) -> Iterator[tuple[str, Row]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not text: {error.reason}", "UTF-8", "copy the file again") from None
     except OSError as error:
-        raise DataError(f"{file}: {error.strerror}", "a readable file", "check its permissions") from None
+        raise unreadable(file, error) from None
     for number, line in enumerate(map(str.strip, lines), start=1):
         header = number == 1 and file.name == SOLUTION and line == "ImageId,PredictionString"
         if not line or header:
