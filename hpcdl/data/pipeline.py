@@ -104,6 +104,8 @@ class Batches:
 
     def _iterate(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> Iterator[Batch]:
         """The batches; an image that cannot be decoded is named, which TensorFlow does not."""
+        if not parts:
+            return
         of = self._of_files if isinstance(self._split, Encoded) else self._of_memory
         iterator = iter(of(parts, chosen, training=training).prefetch(4 if self._pixels is not None else 2))
         for part in parts:

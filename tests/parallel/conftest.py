@@ -15,13 +15,20 @@ from hpcdl.data.sources import synth
 
 HERE = Path(__file__).parent
 Found = list[dict[str, Any]]
-SIZES = [int(size) for size in os.environ.get("HPCDL_TESTS_RANKS", "1,2,3,4").split(",")]
+TOLD = os.environ.get("HPCDL_TESTS_RANKS")
+CHOSEN = [("single", 1), ("mpi", 2), ("horovod", 2), ("mpi", 3), ("horovod", 4)]
+"""Each size that differs in kind, and each engine at an even and, for one of them, an odd size."""
+EVERY = [
+    (engine, int(size))
+    for size in (TOLD or "").split(",")
+    if size
+    for engine in (("single",) if size == "1" else ("mpi", "horovod"))
+]
 WORLDS = [
     pytest.param(
         (engine, size), id=f"{engine}-{size}", marks=pytest.mark.needs("horovod") if engine == "horovod" else ()
     )
-    for size in SIZES
-    for engine in (("single",) if size == 1 else ("mpi", "horovod"))
+    for engine, size in EVERY or CHOSEN
 ]
 
 

@@ -165,6 +165,13 @@ def test_an_image_that_cannot_be_decoded_is_named(data: ImageSet, damage: bytes 
         list(Batches(of, split, config(size=32)).epoch(shares(250, 50, 50, 0, 1), 0, 0))
 
 
+@pytest.mark.parametrize("kind", ["memory", "files"])
+def test_a_rank_may_have_no_part_of_a_small_split(data: ImageSet, kind: str) -> None:
+    of = data if kind == "memory" else stored(data)
+    batches = Batches(of, of.train, config(size=32))
+    assert list(batches.plain([])) == [] and list(batches.epoch([], 0, 0)) == []
+
+
 def test_files_need_a_size(data: ImageSet) -> None:
     of = stored(data)
     with pytest.raises(ConfigError, match=r"data.size=224"):
