@@ -46,6 +46,8 @@ def in_its_midst(data: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[st
         [*command, *OPTIONS, "--workers", "2"],
         cwd=folder,
         start_new_session=True,
+        # A shell's background job, as CI may be, ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
