@@ -32,7 +32,7 @@ def list_(as_json: Json = False) -> None:
         )
         return
     for recipe in recipes:
-        typer.echo(f"{recipe.name:20} {recipe.about.summary}")
+        typer.echo(f"{recipe.name:28} {recipe.about.summary}")
 
 
 @app.command("show")
