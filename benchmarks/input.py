@@ -21,7 +21,6 @@ from time import perf_counter
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from hpcdl.analysis.stats import median, median_interval
@@ -40,7 +39,7 @@ AUTO = tf.data.AUTOTUNE
 def ours(config: DataConfig, path: Path, batch: int) -> Start:
     """hpcdl's batches of training, epoch after epoch."""
     data = load(config, path)
-    batches = Batches(data, data.train, config, batch, None, read_topology().cores)
+    batches = Batches(data, data.train, config, batch, read_topology().cores)
     parts = shares(len(data.train), batch, batch, 0, 1)[: len(data.train) // batch]
 
     def epochs() -> Iterator[Any]:
@@ -140,7 +139,7 @@ def main() -> None:
         base = f"{name.split(':')[0]}: hpcdl"
         if name != base:
             ratios = [mine / other for mine, other in zip(rates[base], rates[name], strict=True)]
-            low, high = median_interval(np.array(ratios).tolist())
+            low, high = median_interval(ratios)
             document["hpcdl_over"][name] = {"median": median(ratios), "low": low, "high": high}
             print(f"hpcdl over {name:40} {median(ratios):.2f} [{low:.2f}, {high:.2f}]")
     if options.out:

@@ -18,6 +18,7 @@ Completed = subprocess.CompletedProcess[str]
 PARTS = {
     "horovod": lambda: importlib.util.find_spec("horovod") is not None,
     "real": lambda: "HPCDL_DATA" in os.environ,
+    "mnist": lambda: (Path(os.environ.get("HPCDL_DATA", "none")) / "mnist").is_dir(),
 }
 
 

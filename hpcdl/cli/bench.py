@@ -144,11 +144,13 @@ def input_(
     place = prepare.data_path(recipe, data)
 
     from hpcdl.data.sources import registry as sources
+    from hpcdl.launch.topology import read_topology
     from hpcdl.training.input_rates import measure
     from hpcdl.training.session import join
 
     session = join({}, "single")
-    found = measure(recipe, sources.load(recipe.data, place), session, workers or os.cpu_count() or 1, seconds, repeats)
+    cores = read_topology().cores
+    found = measure(recipe, sources.load(recipe.data, place), session, workers or cores, seconds, repeats)
     if as_json:
         typer.echo(json.dumps({"recipe": recipe.name, "data": str(place), **found}))
         return

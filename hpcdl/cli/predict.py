@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,7 +57,7 @@ def predict(
     if out is not None:
         _check_picture(out)
     with quiet_start():
-        from hpcdl.training import pictures  # noqa: F401
+        import_module("hpcdl.training.pictures")  # here, for it brings TensorFlow
     network = load_network(finished)
     told = _Told()
     for start in range(0, len(images), AT_ONCE):

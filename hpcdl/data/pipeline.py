@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -41,7 +42,6 @@ class Batches:
         split: of the dataset.
         config: size, augmentation and normalisation.
         micro_batch: images a micro-batch, within which mixup and cutmix pair.
-        members: samples of the split that are meant, (n,) int64; None: all.
         workers: images that are decoded at the same time.
 
     Raises:
@@ -55,17 +55,23 @@ class Batches:
         split: Split,
         config: DataConfig,
         micro_batch: int = 1,
-        members: Numbers | None = None,
         workers: int = 2,
     ) -> None:
         self.shape = image_shape(split, config)
         """(height, width, channels) of what the network sees."""
         self._dataset, self._split, self._config = dataset, split, config
-        self._micro_batch, self._members, self._workers = micro_batch, members, workers
+        self._micro_batch, self._workers = micro_batch, workers
+        self._members: Numbers | None = None
         self._augment = [name for name in augment.DRAWS if name in config.augment]
         with tf.device("/CPU:0"):
             self._labels = as_tensor(split.labels)
             self._pixels = as_tensor(split.pixels) if isinstance(split, Images) else None
+
+    def only(self, members: Numbers) -> Batches:
+        """The batches of some samples of the split, (n,) int64; images and labels are shared, not copied."""
+        chosen = copy(self)
+        chosen._members = members
+        return chosen
 
     def __len__(self) -> int:
         return len(self._split) if self._members is None else len(self._members)
@@ -119,14 +125,16 @@ class Batches:
             yield batch
 
     def _named(self, split: Encoded, samples: Numbers, error: Exception) -> Exception:
-        for name, why in damaged(split, samples):
-            return DataError(
-                f"{name}: {why}",
-                "an image that can be decoded",
-                "repair or remove it, or leave such images out: "
-                f"`hpcdl data prepare {self._config.source} --bad skip --out DIR`",
-            )
-        return error
+        found = damaged(split, samples)
+        if not found:
+            return error
+        name, why = found[0]
+        return DataError(
+            f"{name}: {why}",
+            "an image that can be decoded",
+            "repair or remove it, or leave such images out: "
+            f"`hpcdl data prepare {self._config.source} --bad skip --out DIR`",
+        )
 
     def _of_memory(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> tf.data.Dataset:
         @_literally
@@ -196,10 +204,11 @@ class Batches:
         if training and self._augment:
             images = augment.apply(self._augment, images, random, [255 * mean for mean in self._dataset.mean])
         scaled = normalize(tf.cast(images, tf.float32), config.normalize, self._dataset.mean, self._dataset.std)
-        for name in MIXING.keys() & set(self._augment) if training else ():
-            known = tf.one_hot(labels, len(self._dataset.classes))
-            return MIXING[name](scaled, known, self._own(random, name), self._micro_batch)
-        return scaled, labels
+        mixed = next((name for name in self._augment if name in MIXING), None) if training else None
+        if mixed is None:
+            return scaled, labels
+        known = tf.one_hot(labels, len(self._dataset.classes))
+        return MIXING[mixed](scaled, known, self._own(random, mixed), self._micro_batch)
 
     def _own(self, random: tf.Tensor, name: str) -> tf.Tensor:
         """The random numbers of one augmentation."""

@@ -43,7 +43,9 @@ def publish(images: ImageSet, folders: Sequence[Path] | None = None) -> Publishe
     need = sum(_pages(split.pixels.nbytes) for split in splits)
     for folder in folders or (MEMORY, Path(tempfile.gettempdir())):
         if folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 1.1 * need:
-            return _write(images, splits, folder)
+            published = _write(images, splits, folder)
+            if published:
+                return published
     return None
 
 
@@ -59,12 +61,17 @@ def adopt(published: Published) -> ImageSet:
     return replace(published.images, train=splits[0], test=splits[1])
 
 
-def _write(images: ImageSet, splits: Sequence[Images], folder: Path) -> Published:
+def _write(images: ImageSet, splits: Sequence[Images], folder: Path) -> Published | None:
+    """None where the room is gone meanwhile."""
     handle, name = tempfile.mkstemp(prefix="hpcdl-", dir=folder)
-    with os.fdopen(handle, "wb") as file:
-        for split in splits:
-            file.write(np.ascontiguousarray(split.pixels).data)
-            file.write(bytes(_pages(split.pixels.nbytes) - split.pixels.nbytes))
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for split in splits:
+                file.write(np.ascontiguousarray(split.pixels).data)
+                file.write(bytes(_pages(split.pixels.nbytes) - split.pixels.nbytes))
+    except OSError:
+        Path(name).unlink()
+        return None
     empty = [Images(split.pixels[:0], split.labels) for split in splits]
     return Published(
         Path(name), replace(images, train=empty[0], test=empty[1]), tuple(split.pixels.shape for split in splits)

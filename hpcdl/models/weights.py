@@ -177,16 +177,7 @@ def _told(path: str | Path) -> Iterator[None]:
     """Tells what is wrong with a file as the user's error."""
     try:
         yield
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except DAMAGE as error:
         told = str(error).strip("'\"").partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{path}: damaged or of another kind: {told}", KERAS_FILE, SAVE_AGAIN) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -30,6 +29,7 @@ from hpcdl.data.order import Numbers, hold_out, shares
 from hpcdl.data.pipeline import Batches
 from hpcdl.data.sources.registry import load
 from hpcdl.errors import ConfigError, DataError, DivergenceError
+from hpcdl.launch.topology import read_topology
 from hpcdl.training.finished import FinishedRun, Network
 from hpcdl.training.trainer import TEST_BATCH
 
@@ -274,8 +274,9 @@ def answer(
         DataError: images of another shape than the model takes, or one that cannot be decoded.
         DivergenceError: the model answers NaN or an infinity.
     """
-    workers = len(os.sched_getaffinity(0))
-    batches = Batches(images, split, network.run.config.data, members=members, workers=workers)
+    batches = Batches(images, split, network.run.config.data, workers=read_topology().cores)
+    if members is not None:
+        batches = batches.only(members)
     if batches.shape != network.shape:
         raise DataError(
             f"images of shape {batches.shape} in {images.path} for a model that takes {network.shape}",

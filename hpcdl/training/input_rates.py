@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import count, cycle
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -15,11 +15,8 @@ from hpcdl.config.schema import DataConfig, RunConfig
 from hpcdl.data.images import Encoded, ImageSet
 from hpcdl.data.order import layer_seeds, order, shares
 from hpcdl.data.pipeline import BLOCK, CROP, Batch, Batches
-from hpcdl.training.loss import cross_entropy
-from hpcdl.training.optimizers import make_optimizer
-from hpcdl.training.replica import Replica
 from hpcdl.training.session import Session
-from hpcdl.training.trainer import make_model
+from hpcdl.training.trainer import make_model, make_replica
 
 Take = Callable[[], int]
 """Does one step, and answers with how many images."""
@@ -96,9 +93,7 @@ def _stages(config: RunConfig, data: ImageSet, workers: int) -> dict[str, Take]:
         stages["read"] = lambda: len(split.read(next(blocks)))
     name = "decode" if stages else "gather"
     for stage, settings in ((name, plain), ("augment", config.data)):
-        stages[stage] = _images(
-            _endless(config, Batches(data, split, settings, config.train.micro_batch, None, workers))
-        )
+        stages[stage] = _images(_endless(config, Batches(data, split, settings, config.train.micro_batch, workers)))
     return stages
 
 
@@ -106,7 +101,7 @@ def _endless(config: RunConfig, batches: Batches) -> Iterator[Batch]:
     """Whole global batches, epoch after epoch."""
     size = min(config.train.global_batch, len(batches))
     parts = [part for part in shares(len(batches), size, size, 0, 1) if part.stop - part.start == size]
-    for epoch in cycle(range(2**16)):
+    for epoch in count():
         yield from batches.epoch(parts, config.train.seed, epoch)
 
 
@@ -117,19 +112,13 @@ def _images(batches: Iterator[Batch]) -> Take:
 def _training(config: RunConfig, data: ImageSet, session: Session, workers: int) -> tuple[Take, Take]:
     """A step on one batch that stays, and steps on the images."""
     model = make_model(config, data)
-    replica = Replica(
-        model,
-        make_optimizer(config.optimizer, model),
-        session.engine,
-        config.train.micro_batch,
-        cross_entropy(config.train.label_smoothing),
-    )
-    real = _endless(config, Batches(data, data.train, config.data, config.train.micro_batch, None, workers))
+    replica = make_replica(config, model, session.engine)
+    real = _endless(config, Batches(data, data.train, config.data, config.train.micro_batch, workers))
     whole = next(real)
 
     def step(batch: Batch) -> int:
         images, labels = batch
-        [share] = islice(shares(len(images), len(images), config.train.micro_batch, 0, 1), 1)
+        [share] = shares(len(images), len(images), config.train.micro_batch, 0, 1)
         seeds = layer_seeds(replica.state.random_layers, config.train.seed, 0, 0, share, share.micros)
         sums, _ = replica.step(images, labels, tf.constant(seeds), tf.constant(0), tf.constant(share.micros))
         return int(sums.numpy()[2])

@@ -14,8 +14,8 @@ from hpcdl.training.session import Session
 def load_on_node(config: DataConfig, path: Path, session: Session) -> ImageSet:
     """Loads a set; ranks of one node that name the same path share the pixels that its first rank has read.
 
-    Every rank calls it. The shared file loses its name before this returns, so nothing of it stays
-    behind, however the ranks end.
+    Every rank calls it. The shared file has no name any more when this returns, so nothing of it stays
+    behind, however the ranks end after that.
 
     Args:
         config: names the source and the subset.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +14,9 @@ from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet
 from hpcdl.data.order import Share, hold_out, layer_seeds, shares
 from hpcdl.data.pipeline import Batches, image_shape
+from hpcdl.engine.base import Engine
 from hpcdl.errors import DivergenceError
+from hpcdl.launch.topology import read_topology
 from hpcdl.models.registry import build
 from hpcdl.training.distribute import WIRES, broadcast_variables
 from hpcdl.training.lars import LARS
@@ -65,28 +65,18 @@ class Trainer:
         self._before = before
         train = config.train
         self.model = make_model(config, data) if model is None else model
-        optimizer = make_optimizer(config.optimizer, self.model)
+        self._replica = make_replica(config, self.model, session.engine)
+        optimizer = self._replica.optimizer
         self._base_rate = self._rate = float(optimizer.learning_rate.numpy())
-        if train.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        session.engine.bucket_bytes = int(config.engine.bucket_mb * 2**20)
-        self._replica = Replica(
-            self.model,
-            optimizer,
-            session.engine,
-            train.micro_batch,
-            cross_entropy(train.label_smoothing),
-            ordered=train.deterministic,
-            wire=WIRES[config.engine.compression],
-        )
         broadcast_variables(session.engine, [*self.model.variables, *optimizer.variables])
         self._correct = tf.function(lambda ratio: correct_momentum(optimizer, ratio))
         self._check = ReplicaCheck(session.engine, self.model.weights, train.check_every) if train.check_every else None
-        kept, held_out = hold_out(len(data.train), config.data.validation)
-        workers = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
-        batches = partial(Batches, data, config=config.data, micro_batch=train.micro_batch, workers=workers)
-        self._train = batches(data.train, members=kept)
-        self._validation, self._test = batches(data.train, members=held_out), batches(data.test)
+        threads = config.launch.threads
+        workers = max(1, read_topology().cores // session.world.local_size) if threads == "auto" else threads
+        whole, self._test = (
+            Batches(data, split, config.data, train.micro_batch, workers) for split in (data.train, data.test)
+        )
+        self._train, self._validation = map(whole.only, hold_out(len(data.train), config.data.validation))
         self._shares = self._share(len(self._train), train.global_batch, train.micro_batch)
         everything = train.epochs * len(self._shares)
         self.updates = min(train.steps, everything) if train.steps else everything
@@ -201,6 +191,24 @@ def make_model(config: RunConfig, data: ImageSet) -> keras.Model:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy(config.train.precision)
     return build(config.model.name, image_shape(data.train, config.data), len(data.classes))
+
+
+def make_replica(config: RunConfig, model: keras.Model, engine: Engine) -> Replica:
+    """What computes and applies the recipe's updates of a model on one rank."""
+    train = config.train
+    optimizer = make_optimizer(config.optimizer, model)
+    if train.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    engine.bucket_bytes = int(config.engine.bucket_mb * 2**20)
+    return Replica(
+        model,
+        optimizer,
+        engine,
+        train.micro_batch,
+        cross_entropy(train.label_smoothing),
+        ordered=train.deterministic,
+        wire=WIRES[config.engine.compression],
+    )
 
 
 def _check_finite(loss: float, where: str) -> None:

@@ -205,11 +205,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         idx.load(tmp_path)
 
 
-@pytest.mark.needs("real")
+@pytest.mark.needs("mnist")
 def test_the_real_set_is_whole() -> None:
     folder = idx.search(Path(os.environ["HPCDL_DATA"]))
-    if folder is None:
-        pytest.skip("MNIST is not in HPCDL_DATA")
+    assert folder is not None
     data = idx.load(folder)
     assert not data.synthetic
     # Counts by digit as published with the set.

@@ -136,7 +136,7 @@ def test_the_evaluation_window_is_pillows_crop(data: ImageSet, sides: tuple[int,
 
 def test_members_are_the_set(data: ImageSet) -> None:
     members = np.array([7, 3, 200])
-    batches = Batches(data, data.train, config(normalize="none"), members=members)
+    batches = Batches(data, data.train, config(normalize="none")).only(members)
     assert len(batches) == 3
     images, labels = next(batches.plain(shares(3, 3, 3, 0, 1)))
     np.testing.assert_array_equal(images.numpy(), data.train.pixels[members])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from hpcdl.data.images import Encoded, Images, ImageSet
 from hpcdl.data.shared import adopt, publish
@@ -54,6 +58,23 @@ def test_an_empty_test_split_is_shared_too(tmp_path: Path) -> None:
 
 def test_where_there_is_no_room_each_rank_keeps_its_own(tmp_path: Path) -> None:
     assert publish(small_set(), [tmp_path / "missing"]) is None
+
+
+def test_a_folder_that_fills_up_is_left_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, free = tmp_path / "full", tmp_path / "free"
+    full.mkdir(), free.mkdir()
+    real = os.fdopen
+
+    def fdopen(handle: int, mode: str) -> Any:
+        if Path(f"/proc/self/fd/{handle}").readlink().parent == full:
+            os.close(handle)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, mode)
+
+    monkeypatch.setattr(os, "fdopen", fdopen)
+    published = publish(small_set(), [full, free])
+    assert published is not None and published.path.parent == free and list(full.iterdir()) == []
+    assert publish(small_set(), [full]) is None
 
 
 def test_images_that_are_read_when_needed_are_not_copied(tmp_path: Path) -> None:
