@@ -1,9 +1,9 @@
 """What each recipe reaches, and in what time: runs recipes to their end and writes a table.
 
-    python benchmarks/recipes.py --out DIR [--data DIR] [--ranks 1,2] [RECIPE …]
+    python benchmarks/recipes.py --out DIR [--data DIR] [--ranks 1,2] [--seeds 0] [RECIPE …]
 
-Each run is `hpcdl run RECIPE -n RANKS` with nothing changed. What DIR/results.json holds already
-is not run again. Without names: all recipes whose data are found.
+Each run is `hpcdl run RECIPE -n RANKS` with nothing changed but, where asked for, the seed. What
+DIR/results.json holds already is not run again. Without names: all recipes whose data are found.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from hpcdl.records import write_json, write_text
 Row = dict[str, Any]
 
 
-def run(recipe: str, ranks: int, place: Path) -> Row:
+def run(recipe: str, ranks: int, seed: int, place: Path) -> Row:
     """One run: command, test accuracy at the end and at best, seconds of the training and of the whole command."""
     command = ["hpcdl", "run", recipe, "-n", str(ranks)]
+    if seed:
+        command.append(f"train.seed={seed}")
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
         began = datetime.now(UTC)
@@ -47,6 +50,7 @@ def run(recipe: str, ranks: int, place: Path) -> Row:
     return {
         "recipe": recipe,
         "ranks": ranks,
+        "seed": seed,
         "command": " ".join(command),
         "engine": summary["engine"],
         "data": environment["data"],
@@ -70,13 +74,17 @@ def table(rows: Sequence[Row]) -> str:
         "| command | data | epochs | test accuracy | best | seconds | of the whole command |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(rows, key=lambda row: (row["recipe"], row["ranks"])):
+    for row in sorted(rows, key=_key):
         kind = "synthetic stand-in" if row["synthetic"] else "real"
         lines.append(
             f"| `{row['command']}` | {kind} | {row['epochs']} | {row['test_accuracy']:.4f} "
             f"| {row['best_test_accuracy']:.4f} | {row['train_seconds']:.0f} | {row['command_seconds']:.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _key(row: Row) -> tuple[str, int, int]:
+    return row["recipe"], row["ranks"], row["seed"]
 
 
 def main() -> None:
@@ -86,6 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", default=os.environ.get("HPCDL_DATA", "data"))
     parser.add_argument("--ranks", default="1,2")
+    parser.add_argument("--seeds", default="0")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "results.json"
@@ -96,10 +105,11 @@ def main() -> None:
         except DataError as error:
             print(f"{recipe}: left out, {error.received}", flush=True)
             continue
-        for ranks in map(int, options.ranks.split(",")):
-            if any((row["recipe"], row["ranks"]) == (recipe, ranks) for row in rows):
+        wanted = product(map(int, options.seeds.split(",")), map(int, options.ranks.split(",")))
+        for seed, ranks in wanted:
+            if (recipe, ranks, seed) in map(_key, rows):
                 continue
-            rows.append(run(recipe, ranks, place))
+            rows.append(run(recipe, ranks, seed, place))
             write_json(kept, {"schema": 1, "runs": rows})
             write_text(options.out / "README.md", table(rows))
             print(table(rows[-1:]).splitlines()[-1], flush=True)

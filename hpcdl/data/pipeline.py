@@ -113,7 +113,10 @@ class Batches:
         if not parts:
             return
         of = self._of_files if isinstance(self._split, Encoded) else self._of_memory
-        iterator = iter(of(parts, chosen, training=training).prefetch(4 if self._pixels is not None else 2))
+        batches = of(parts, chosen, training=training).prefetch(4 if self._pixels is not None else 2)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # nothing is left to it, and an epoch's end waits for its thread, seconds long
+        iterator = iter(batches.with_options(options))
         for part in parts:
             try:
                 batch = next(iterator)

@@ -10,13 +10,13 @@ from hpcdl.launch.topology import Topology
 
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 FIXED = {
-    "TF_NUM_INTEROP_THREADS": "1",
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
     "PYTHONUNBUFFERED": "1",
 }
-CHOSEN = (*THREADS, *FIXED)
+BETWEEN = "TF_NUM_INTEROP_THREADS"
+CHOSEN = (*THREADS, BETWEEN, *FIXED)
 """The variables that hpcdl chooses where the user has not."""
 
 
@@ -50,6 +50,7 @@ def tune(
     Open MPI's and Horovod's threads poll on the cores that compute: ranks that yield when idle,
     with one compute thread a core, reach what processes reach that never talk, and the defaults
     far less (benchmarks/README.md). Without a binding the kernel moves those helper threads away.
+    A rank with several threads runs two operations at a time, so that its input does not wait for the network's.
 
     Args:
         topology: the node.
@@ -60,7 +61,7 @@ def tune(
     """
     share = threads or max(1, topology.cores // ranks)
     wide = {name: str(share) for name in THREADS}
-    chosen = {**wide, **FIXED}
+    chosen = {**wide, BETWEEN: str(min(share, 2)), **FIXED}
     final = {**chosen, **(env or {})}
     told = final["TF_NUM_INTRAOP_THREADS"]
     return Tuning(

@@ -19,6 +19,7 @@ from hpcdl.errors import DivergenceError
 from hpcdl.launch.topology import read_topology
 from hpcdl.models.registry import build
 from hpcdl.training.distribute import WIRES, broadcast_variables
+from hpcdl.training.fused_normalization import fuse_normalization
 from hpcdl.training.lars import LARS
 from hpcdl.training.loss import cross_entropy
 from hpcdl.training.meter import Meter
@@ -190,7 +191,7 @@ def make_model(config: RunConfig, data: ImageSet) -> keras.Model:
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy(config.train.precision)
-    return build(config.model.name, image_shape(data.train, config.data), len(data.classes))
+    return fuse_normalization(build(config.model.name, image_shape(data.train, config.data), len(data.classes)))
 
 
 def make_replica(config: RunConfig, model: keras.Model, engine: Engine) -> Replica:

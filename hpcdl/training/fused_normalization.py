@@ -1,0 +1,74 @@
+"""Batch normalisation by TensorFlow's fused kernels, where Keras 3 takes a dozen passes over memory.
+
+As in `hpcdl.training.normalization`, what a layer computes changes on the instance, and class and
+configuration stay Keras's, so a saved model loads in plain Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+LEAST_EPSILON = 1.001e-5
+"""cuDNN's; with a smaller one TensorFlow's kernels refuse or replace it."""
+KERNELS = (tf.float32, tf.bfloat16, tf.float16)
+
+
+def fuse_normalization(model: keras.Model) -> keras.Model:
+    """Makes the BatchNormalization layers of a model compute what Keras's do, up to rounding, in fewer passes.
+
+    Others stay as they are: subclasses, another axis than the last, renorm, synchronized, a smaller
+    epsilon than cuDNN's. So does what a layer does with a mask, in float64, or frozen in training,
+    where TensorFlow has no deterministic gradient on GPUs.
+
+    Args:
+        model: built.
+
+    Returns:
+        The same object.
+    """
+    for layer in model._flatten_layers():
+        if type(layer) is keras.layers.BatchNormalization and _fits(layer):
+            layer.call = partial(_call, layer, layer.call)
+    return model
+
+
+def _fits(layer: Any) -> bool:
+    last = layer.axis in (-1, len(layer._reduction_axes))
+    return last and not (layer.renorm or layer.synchronized) and layer.epsilon >= LEAST_EPSILON
+
+
+def _call(
+    layer: Any,
+    plain: Callable[..., tf.Tensor],
+    inputs: tf.Tensor,
+    training: bool | None = None,
+    mask: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Takes the place of BatchNormalization.call, which is `plain`."""
+    frozen = training and not layer.trainable
+    if mask is not None or frozen or inputs.dtype not in KERNELS:
+        return plain(inputs, training=training, mask=mask)
+    channels = inputs.shape[-1]
+    images = inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [-1, 1, 1, channels])
+    moving = [tf.cast(each, tf.float32) for each in (layer.moving_mean, layer.moving_variance)]
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=images,
+        scale=tf.cast(layer.gamma, tf.float32) if layer.scale else tf.ones([channels]),
+        offset=tf.cast(layer.beta, tf.float32) if layer.center else tf.zeros([channels]),
+        mean=tf.zeros([0]) if training else moving[0],
+        variance=tf.zeros([0]) if training else moving[1],
+        epsilon=layer.epsilon,
+        is_training=bool(training),
+    )
+    if training:
+        # The kernel answers with the sample variance, n / (n - 1) times the population's, which Keras keeps.
+        count = tf.cast(tf.size(inputs) // channels, tf.float32)
+        found = mean, variance * (count - 1) / count
+        for variable, before, now in zip((layer.moving_mean, layer.moving_variance), moving, found, strict=True):
+            variable.assign(before * layer.momentum + now * (1 - layer.momentum))
+    return tf.cast(tf.reshape(outputs, tf.shape(inputs)) if images is not inputs else outputs, layer.compute_dtype)
