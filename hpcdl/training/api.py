@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hpcdl.errors import ConfigError
 from hpcdl.training.callbacks import callbacks
 from hpcdl.training.distribute import adopt, broadcast_variables, distribute, share_start
+from hpcdl.training.fused_normalization import fuse_normalization
 from hpcdl.training.lars import LARS
 from hpcdl.training.normalization import ghost_normalization, synchronize_normalization
 from hpcdl.training.predict import evaluate, predict
@@ -29,6 +30,7 @@ __all__ = [
     "callbacks",
     "distribute",
     "evaluate",
+    "fuse_normalization",
     "ghost_normalization",
     "init",
     "predict",

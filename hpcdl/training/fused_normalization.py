@@ -21,12 +21,13 @@ KERNELS = (tf.float32, tf.bfloat16, tf.float16)
 def fuse_normalization(model: keras.Model) -> keras.Model:
     """Makes the BatchNormalization layers of a model compute what Keras's do, up to rounding, in fewer passes.
 
-    Others stay as they are: subclasses, another axis than the last, renorm, synchronized, a smaller
-    epsilon than cuDNN's. So does what a layer does with a mask, in float64, or frozen in training,
-    where TensorFlow has no deterministic gradient on GPUs.
+    Recipes do it by themselves. Others stay as they are: subclasses, another axis than the last,
+    renorm, synchronized, a smaller epsilon than cuDNN's, and what `hpcdl.synchronize_normalization`
+    or `hpcdl.ghost_normalization` changed. So does what a layer does with a mask, in float64, or
+    frozen in training, where TensorFlow has no deterministic gradient on GPUs.
 
     Args:
-        model: built.
+        model: built, with nested models and layers.
 
     Returns:
         The same object.
@@ -34,12 +35,14 @@ def fuse_normalization(model: keras.Model) -> keras.Model:
     for layer in model._flatten_layers():
         if type(layer) is keras.layers.BatchNormalization and _fits(layer):
             layer.call = partial(_call, layer, layer.call)
+            layer.hpcdl_normalization = "hpcdl.fuse_normalization"
     return model
 
 
 def _fits(layer: Any) -> bool:
+    changed = getattr(layer, "hpcdl_normalization", None)
     last = layer.axis in (-1, len(layer._reduction_axes))
-    return last and not (layer.renorm or layer.synchronized) and layer.epsilon >= LEAST_EPSILON
+    return last and not (changed or layer.renorm or layer.synchronized) and layer.epsilon >= LEAST_EPSILON
 
 
 def _call(

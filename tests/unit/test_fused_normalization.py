@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import hpcdl
+from hpcdl.errors import ConfigError
 from hpcdl.training.fused_normalization import fuse_normalization
 
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 2e-2, "mixed_float16": 4e-3}
@@ -107,3 +109,25 @@ def test_plain_keras_loads_the_saved_model(tmp_path: Path) -> None:
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert not is_fused(loaded, IMAGES)
     np.testing.assert_allclose(loaded(tf.ones(IMAGES)), model(tf.ones(IMAGES)), rtol=1e-5)
+
+
+def test_one_change_a_layer() -> None:
+    _, model = twins(IMAGES)
+    with pytest.raises(ConfigError, match=r"after hpcdl\.fuse_normalization"):
+        hpcdl.ghost_normalization(model, 2)
+    ghost = hpcdl.ghost_normalization(network(IMAGES, "float32"), 2)
+    assert not is_fused(hpcdl.fuse_normalization(ghost), IMAGES)
+    fit = hpcdl.fuse_normalization(model)
+    assert is_fused(fit, IMAGES)
+
+
+def test_fit_learns_what_keras_learns() -> None:
+    draw = np.random.default_rng(7)
+    x, y = draw.normal(1, 2, (64, *IMAGES[1:])), draw.normal(0, 1, (64, *IMAGES[1:]))
+    found = []
+    for model in twins(IMAGES):
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+        model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+        found.append(model.get_weights())
+    for theirs, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
