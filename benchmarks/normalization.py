@@ -42,7 +42,6 @@ def steps(name: str, policy: str, *, fused: bool) -> Callable[[], Any]:
     optimizer.build(model.trainable_variables)
     images, labels = tf.random.normal((batch, side, side, 3)), tf.random.uniform((batch,), 0, classes, tf.int32)
 
-    @tf.function(autograph=False)
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = keras.losses.SparseCategoricalCrossentropy()(labels, model(images, training=True))
@@ -50,7 +49,8 @@ def steps(name: str, policy: str, *, fused: bool) -> Callable[[], Any]:
         optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
         return loss
 
-    return step
+    compiled: Callable[[], Any] = tf.function(step, autograph=False)
+    return compiled
 
 
 def rate(step: Callable[[], Any], batch: int, seconds: float) -> float:
