@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from image_files import stored
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -208,12 +209,6 @@ def test_labels_outside_of_the_classes_are_refused(labels: list[int]) -> None:
         sample_grid([], [], "t")
 
 
-def stored(image: Image.Image, kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind)
-    return file.getvalue()
-
-
 def encoded(files: list[bytes], shapes: list[tuple[int, int, int]] | None = None) -> Encoded:
     return Encoded(
         np.zeros(len(files), np.int32),
@@ -225,7 +220,7 @@ def encoded(files: list[bytes], shapes: list[tuple[int, int, int]] | None = None
 
 def test_stored_images_are_decoded_as_they_are() -> None:
     colour, grey = picture(30, 50), picture(20, 20)[..., 0]
-    files = [stored(Image.fromarray(colour)), stored(Image.fromarray(grey)), stored(Image.fromarray(colour), "BMP")]
+    files = [stored(colour, "PNG"), stored(grey, "PNG"), stored(colour, "BMP")]
     got = pixels(encoded(files), np.array([1, 0, 2]))
     assert np.array_equal(got[0], grey) and np.array_equal(got[1], colour) and np.array_equal(got[2], colour)
 
@@ -235,10 +230,10 @@ def test_unusual_images_are_decoded_too() -> None:
     clear = Image.new("RGBA", (6, 4), (204, 51, 0, 255))
     deep = Image.fromarray(np.full((4, 6), 200 * 256 + 7, np.uint16))
     files = [
-        stored(red.convert("P")),
-        stored(clear),
+        stored(red.convert("P"), "PNG"),
+        stored(clear, "PNG"),
         stored(red.convert("CMYK"), "JPEG"),
-        stored(deep),
+        stored(deep, "PNG"),
         stored(red, "GIF"),
     ]
     palette, transparent, print_, sixteen, gif = pixels(encoded(files), np.arange(5))
@@ -259,10 +254,10 @@ def test_raw_pixels_take_their_shape() -> None:
     assert np.array_equal(got[0], two) and np.array_equal(got[1], one)
 
 
-@pytest.mark.parametrize("data", [b"", b"no image", stored(Image.fromarray(picture(64, 64)))[:2000]])
+@pytest.mark.parametrize("data", [b"", b"no image", stored(picture(64, 64), "PNG")[:2000]])
 def test_an_image_that_cannot_be_decoded_is_named(data: bytes) -> None:
     with pytest.raises(DataError, match=r"pets/1\.png"):
-        pixels(encoded([stored(Image.new("L", (2, 2))), data]), np.array([0, 1]))
+        pixels(encoded([stored(Image.new("L", (2, 2)), "PNG"), data]), np.array([0, 1]))
 
 
 @pytest.fixture
@@ -333,7 +328,7 @@ def test_the_counts_of_each_class_come_as_json(command: Callable[..., str], smal
 def test_a_real_set_of_files_is_not_called_synthetic(
     command: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = replace(encoded([stored(Image.fromarray(picture(9, 7)))] * 3), labels=np.array([0, 1, 1], np.int32))
+    train = replace(encoded([stored(picture(9, 7), "PNG")] * 3), labels=np.array([0, 1, 1], np.int32))
     empty = Images(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int32))
     pets = ImageSet("folder", train, empty, ("cat", "dog"), "pets", False, (0.5,) * 3, (0.2,) * 3)
     entry = replace(sources.SOURCES["cifar10"], find=lambda path: path, load=lambda path, subset: pets)
