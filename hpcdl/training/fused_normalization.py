@@ -23,8 +23,9 @@ def fuse_normalization(model: keras.Model) -> keras.Model:
 
     Recipes do it by themselves. Others stay as they are: subclasses, another axis than the last,
     renorm, synchronized, a smaller epsilon than cuDNN's, and what `hpcdl.synchronize_normalization`
-    or `hpcdl.ghost_normalization` changed. So does what a layer does with a mask, in float64, or
-    frozen in training, where TensorFlow has no deterministic gradient on GPUs.
+    or `hpcdl.ghost_normalization` changed. So does what a layer does with a mask, in float64, in
+    inference and frozen: TensorFlow fuses an inference kernel with its neighbours in ways that its
+    CPU kernels refuse (convolution, normalisation, tanh), and its gradient is not deterministic on GPUs.
 
     Args:
         model: built, with nested models and layers.
@@ -53,25 +54,20 @@ def _call(
     mask: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Takes the place of BatchNormalization.call, which is `plain`."""
-    frozen = training and not layer.trainable
-    if mask is not None or frozen or inputs.dtype not in KERNELS:
+    if mask is not None or not (training and layer.trainable) or inputs.dtype not in KERNELS:
         return plain(inputs, training=training, mask=mask)
     channels = inputs.shape[-1]
     images = inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [-1, 1, 1, channels])
-    moving = [tf.cast(each, tf.float32) for each in (layer.moving_mean, layer.moving_variance)]
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=images,
         scale=tf.cast(layer.gamma, tf.float32) if layer.scale else tf.ones([channels]),
         offset=tf.cast(layer.beta, tf.float32) if layer.center else tf.zeros([channels]),
-        mean=tf.zeros([0]) if training else moving[0],
-        variance=tf.zeros([0]) if training else moving[1],
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
         epsilon=layer.epsilon,
-        is_training=bool(training),
     )
-    if training:
-        # The kernel answers with the sample variance, n / (n - 1) times the population's, which Keras keeps.
-        count = tf.cast(tf.size(inputs) // channels, tf.float32)
-        found = mean, variance * (count - 1) / count
-        for variable, before, now in zip((layer.moving_mean, layer.moving_variance), moving, found, strict=True):
-            variable.assign(before * layer.momentum + now * (1 - layer.momentum))
+    # The kernel answers with the sample variance, n / (n - 1) times the population's, which Keras keeps.
+    count = tf.cast(tf.size(inputs) // channels, tf.float32)
+    for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance * (count - 1) / count)):
+        moving.assign(tf.cast(moving, tf.float32) * layer.momentum + now * (1 - layer.momentum))
     return tf.cast(tf.reshape(outputs, tf.shape(inputs)) if images is not inputs else outputs, layer.compute_dtype)
