@@ -139,9 +139,9 @@ def main() -> None:
         base = f"{name.split(':')[0]}: hpcdl"
         if name != base:
             ratios = [mine / other for mine, other in zip(rates[base], rates[name], strict=True)]
-            low, high = median_interval(ratios)
-            document["hpcdl_over"][name] = {"median": median(ratios), "low": low, "high": high}
-            print(f"hpcdl over {name:40} {median(ratios):.2f} [{low:.2f}, {high:.2f}]")
+            over = median_interval(ratios)
+            document["hpcdl_over"][name] = over.model_dump()
+            print(f"hpcdl over {name:40} {over.median:.2f} [{over.low:.2f}, {over.high:.2f}]")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

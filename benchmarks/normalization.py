@@ -80,12 +80,11 @@ def main() -> None:
         ]
         plain, fused = ([turn[kind] for turn in turns] for kind in (False, True))
         ratios = [ours / theirs for ours, theirs in zip(fused, plain, strict=True)]
-        low, high = median_interval(ratios)
-        ratio = {"median": median(ratios), "low": low, "high": high}
-        rows.append({"model": name, "precision": policy, "keras": plain, "fused": fused, "ratio": ratio})
+        ratio = median_interval(ratios)
+        rows.append({"model": name, "precision": policy, "keras": plain, "fused": fused, "ratio": ratio.model_dump()})
         print(
             f"{name:10} {policy:15} Keras {median(plain):8,.1f}  fused {median(fused):8,.1f} images/s  "
-            f"{ratio['median']:.2f} [{low:.2f}, {high:.2f}]",
+            f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]",
             flush=True,
         )
     if options.out:

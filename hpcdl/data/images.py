@@ -42,12 +42,15 @@ class Encoded:
         name: place -> what a message calls the image: a path, or a shard and the record in it.
         shapes: None where the bytes are image files (JPEG, PNG …), which may have any size; (samples, 3), int32,
             height, width and channels, where they are uint8 pixels row by row.
+        paths: places (n,) int64 -> the absolute path of each, where an image is a file of its own, which the graph
+            then reads by itself; None where it is not.
     """
 
     labels: Labels
     read: Callable[[npt.NDArray[np.int64]], list[bytes]]
     name: Callable[[int], str]
     shapes: npt.NDArray[np.int32] | None = None
+    paths: Callable[[npt.NDArray[np.int64]], list[bytes]] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

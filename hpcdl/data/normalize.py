@@ -26,7 +26,8 @@ def normalize(images: Any, scheme: str, mean: Sequence[float], std: Sequence[flo
     scale, shift = _affine(scheme, mean, std)
     if scheme == "caffe":
         images = images[..., ::-1]
-    return images * scale - shift
+    scaled = images * scale
+    return scaled - shift if np.any(shift) else scaled
 
 
 def _affine(

@@ -150,13 +150,14 @@ class Batches:
                 images = crop_resize(images, windows, self.shape[:2])
             elif (height, width) != self.shape[:2]:
                 images = tf.image.resize(images, self.shape[:2])
-            return self._finish(images, samples, random, training=training)
+            return self._mix(self._change(images, random, training=training), samples, random, training=training)
 
         return _shares(parts, chosen).map(batch, num_parallel_calls=2, deterministic=True)
 
     def _of_files(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> tf.data.Dataset:
         """Image by image, so that the workers go on from one batch into the next."""
         size, channels = self.shape[0], self.shape[2]
+        split: Any = self._split
 
         @_literally
         def read(samples: tf.Tensor, random: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -171,13 +172,19 @@ class Batches:
                 share = tf.where(tf.minimum(heights, widths) > size, CENTER, 1.0)
                 return center_window(heights, widths, size, share)
 
-            if self._split.shapes is None:  # type: ignore[union-attr]
-                return decode.decode_file(stored, window, size), sample, random
-            return decode.decode_pixels(stored, shape, window, size, channels), sample, random
+            if split.paths is not None:
+                stored = tf.io.read_file(stored)
+            if split.shapes is None:
+                decoded = decode.decode_file(stored, window, size)
+            else:
+                decoded = decode.decode_pixels(stored, shape, window, size, channels)
+            # One by one, while the image is in the cache: over a batch, each pass goes to memory.
+            changed = self._change(decoded[tf.newaxis], random[tf.newaxis], training=training)
+            return changed[0], sample, random
 
         @_literally
         def finish(images: tf.Tensor, samples: tf.Tensor, random: tf.Tensor) -> Batch:
-            return self._finish(images, samples, random, training=training)
+            return self._mix(images, samples, random, training=training)
 
         def run(size: int, alike: list[Share]) -> tf.data.Dataset:
             """Batches of shares that have all one size."""
@@ -195,23 +202,27 @@ class Batches:
         return joined
 
     def _read(self, samples: Numbers) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int32]]:
-        """The stored bytes of samples, and the shapes where the split knows them."""
+        """The stored bytes of samples or the paths of their files, and the shapes where the split knows them."""
         split: Any = self._split
         stored = np.empty(len(samples), object)
-        stored[:] = split.read(samples)
+        stored[:] = (split.paths or split.read)(samples)
         return stored, np.zeros((len(samples), 3), np.int32) if split.shapes is None else split.shapes[samples]
 
-    def _finish(self, images: tf.Tensor, samples: tf.Tensor, random: tf.Tensor, *, training: bool) -> Batch:
-        """What is done to a batch of images in [0, 255] of the network's size."""
-        labels, config = tf.gather(self._labels, samples), self._config
+    def _change(self, images: tf.Tensor, random: tf.Tensor, *, training: bool) -> tf.Tensor:
+        """Augments and normalises images in [0, 255] of the network's size, each for itself."""
         if training and self._augment:
             images = augment.apply(self._augment, images, random, [255 * mean for mean in self._dataset.mean])
-        scaled = normalize(tf.cast(images, tf.float32), config.normalize, self._dataset.mean, self._dataset.std)
+        scheme, dataset = self._config.normalize, self._dataset
+        return normalize(tf.cast(images, tf.float32), scheme, dataset.mean, dataset.std)
+
+    def _mix(self, images: tf.Tensor, samples: tf.Tensor, random: tf.Tensor, *, training: bool) -> Batch:
+        """The batch: images, mixed in pairs where the recipe says so, and their labels."""
+        labels = tf.gather(self._labels, samples)
         mixed = next((name for name in self._augment if name in MIXING), None) if training else None
         if mixed is None:
-            return scaled, labels
+            return images, labels
         known = tf.one_hot(labels, len(self._dataset.classes))
-        return MIXING[mixed](scaled, known, self._own(random, mixed), self._micro_batch)
+        return MIXING[mixed](images, known, self._own(random, mixed), self._micro_batch)
 
     def _own(self, random: tf.Tensor, name: str) -> tf.Tensor:
         """The random numbers of one augmentation."""

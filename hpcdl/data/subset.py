@@ -81,11 +81,13 @@ def pick(split: Split, places: npt.NDArray[np.int64]) -> Split:
     """Some samples of a split, in the order of `places`."""
     if isinstance(split, Images):
         return Images(split.pixels[places], split.labels[places])
+    paths = split.paths
     return Encoded(
         split.labels[places],
         lambda wanted: split.read(places[wanted]),
         lambda place: split.name(int(places[place])),
         None if split.shapes is None else split.shapes[places],
+        None if paths is None else lambda wanted: paths(places[wanted]),
     )
 
 

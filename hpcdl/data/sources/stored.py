@@ -37,6 +37,10 @@ class Files:
         name = self.names[self.bounds[place] : self.bounds[place + 1]]
         return self.folders[int(self.folder[place])] / os.fsdecode(name)
 
+    def paths(self, places: npt.NDArray[np.int64]) -> list[bytes]:
+        """Where files are, as the file system spells it."""
+        return [os.fsencode(self.path(int(place))) for place in places]
+
     def name(self, place: int) -> str:
         """Its path, as it can be printed."""
         return shown(self.path(place))
@@ -79,7 +83,7 @@ def join(parts: Sequence[Listed], labels: Labels) -> Encoded:
         names=b"".join(part.names for part in parts),
         bounds=np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum(),
     )
-    return Encoded(labels, files.read, files.name)
+    return Encoded(labels, files.read, files.name, paths=files.paths)
 
 
 def empty() -> Encoded:
