@@ -10,11 +10,7 @@ with bootstrap 95 % intervals of their median. No row keeps decoded images.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +18,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from document import write
 
 from hpcdl.analysis.stats import median, median_interval
 from hpcdl.config.schema import DataConfig
@@ -127,24 +124,17 @@ def main() -> None:
             rates[name].append(rate(batches, size, options.seconds))
             print(f"{repeat + 1}/{options.repeats}  {name:40} {rates[name][-1]:>10,.0f} images/s", flush=True)
             del batches  # its threads would go on filling buffers
-    document: dict[str, Any] = {
-        "schema": 1,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{read_topology().cores} cores, {platform.processor() or platform.machine()}",
-        "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy")},
-        "images_per_s": {name: {"median": median(values), "samples": values} for name, values in rates.items()},
-        "hpcdl_over": {},
-    }
+    over: dict[str, Any] = {}
     for name in rows:
         base = f"{name.split(':')[0]}: hpcdl"
         if name != base:
             ratios = [mine / other for mine, other in zip(rates[base], rates[name], strict=True)]
-            over = median_interval(ratios)
-            document["hpcdl_over"][name] = over.model_dump()
-            print(f"hpcdl over {name:40} {over.median:.2f} [{over.low:.2f}, {over.high:.2f}]")
+            ratio = median_interval(ratios)
+            over[name] = ratio.model_dump()
+            print(f"hpcdl over {name:40} {ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        medians = {name: {"median": median(values), "samples": values} for name, values in rates.items()}
+        write(options.out, {"images_per_s": medians, "hpcdl_over": over}, "tensorflow", "keras", "numpy")
 
 
 if __name__ == "__main__":

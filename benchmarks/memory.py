@@ -8,17 +8,15 @@ DIR holds CIFAR-10 and an ImageNet folder tree. What is counted is resident and 
 from __future__ import annotations
 
 import argparse
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+
+from document import write
 
 from hpcdl.config.schema import DataConfig
 from hpcdl.data.order import shares
 from hpcdl.data.pipeline import Batches
 from hpcdl.data.sources.registry import load, locate
 from hpcdl.launch.topology import read_topology
-from hpcdl.records import write_json
 
 SETS = {
     "cifar10": (DataConfig(source="cifar10", augment=["pad-crop", "flip"]), 128),
@@ -59,15 +57,7 @@ def main() -> None:
         for name, (config, batch) in SETS.items()
     }
     if options.out:
-        document = {
-            "schema": 1,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": f"{read_topology().cores} cores, {platform.processor() or platform.machine()}",
-            "versions": {name: version(name) for name in ("tensorflow", "numpy")},
-            "mib_after_epoch": found,
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.out, document)
+        write(options.out, {"mib_after_epoch": found}, "tensorflow", "numpy")
 
 
 if __name__ == "__main__":

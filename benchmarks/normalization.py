@@ -9,21 +9,17 @@ ratios are taken within a repetition, with bootstrap 95 % intervals of their med
 from __future__ import annotations
 
 import argparse
-import platform
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import keras
 import tensorflow as tf
+from document import write
 
 from hpcdl.analysis.stats import median, median_interval
-from hpcdl.launch.topology import read_topology
 from hpcdl.models.registry import build
-from hpcdl.records import write_json
 from hpcdl.training.fused_normalization import fuse_normalization
 
 NETWORKS = {"resnet20": (128, 32, 10), "ResNet50": (16, 224, 1000)}
@@ -88,15 +84,7 @@ def main() -> None:
             flush=True,
         )
     if options.out:
-        document = {
-            "schema": 1,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": f"{read_topology().cores} cores, {platform.processor() or platform.machine()}",
-            "versions": {name: version(name) for name in ("tensorflow", "keras")},
-            "images_per_s": rows,
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.out, document)
+        write(options.out, {"images_per_s": rows}, "tensorflow", "keras")
 
 
 if __name__ == "__main__":

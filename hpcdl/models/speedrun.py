@@ -1,4 +1,4 @@
-"""Networks of hpcdl's own that learn CIFAR-10 in little time.
+"""A network of hpcdl's own that learns CIFAR-10 in little time.
 
 Ideas of Page 2018, "How to train your ResNet" (few wide layers, a scaled-down classifier, the maximum over
 places), and Jordan 2024, "94% on CIFAR-10 in 3.29 seconds" (a first layer that whitens patches and does not
@@ -31,7 +31,8 @@ def speedrun(shape: Shape, classes: int) -> keras.Model:
     for filters in (32, 128):
         x = _activated(layers.MaxPooling2D(2)(_convolution(x, filters)))
     x = _activated(_convolution(x, 128))
-    return _classifier(inputs, x, classes, "speedrun")
+    x = layers.Rescaling(HEAD)(layers.GlobalMaxPooling2D()(x))
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax", dtype="float32")(x), name="speedrun")
 
 
 def patch_filters(channels: int) -> npt.NDArray[np.float32]:
@@ -64,11 +65,6 @@ def _stem(inputs: KerasTensor) -> KerasTensor:
     fixed.set_weights([filters])
     x = _normalized(x, center=False, scale=False)
     return layers.ReLU()(layers.Concatenate()([x, -x]))
-
-
-def _classifier(inputs: KerasTensor, x: KerasTensor, classes: int, name: str) -> keras.Model:
-    x = layers.Rescaling(HEAD)(layers.GlobalMaxPooling2D()(x))
-    return keras.Model(inputs, layers.Dense(classes, activation="softmax", dtype="float32")(x), name=name)
 
 
 def _convolution(x: KerasTensor, filters: int) -> KerasTensor:

@@ -13,6 +13,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hpcdl.errors import ConfigError
+from hpcdl.training.normalization import refuse_trained
+
 LEAST_EPSILON = 1.001e-5
 """cuDNN's; with a smaller one TensorFlow's kernels refuse or replace it."""
 KERNELS = (tf.float32, tf.bfloat16, tf.float16)
@@ -32,11 +35,18 @@ def fuse_normalization(model: keras.Model) -> keras.Model:
 
     Returns:
         The same object.
+
+    Raises:
+        ConfigError: a model that is not built, or has trained.
     """
+    caller = "hpcdl.fuse_normalization"
+    if not model.built:
+        raise ConfigError(f"{model.name}, which is not built", "a built model", f"call it once before {caller}")
+    refuse_trained(model, caller)
     for layer in model._flatten_layers():
         if type(layer) is keras.layers.BatchNormalization and _fits(layer):
             layer.call = partial(_call, layer, layer.call)
-            layer.hpcdl_normalization = "hpcdl.fuse_normalization"
+            layer.hpcdl_normalization = caller
     return model
 
 

@@ -83,6 +83,16 @@ def ghost_normalization(model: keras.Model, virtual_batch: int) -> keras.Model:
     return model
 
 
+def refuse_trained(model: keras.Model, caller: str) -> None:
+    """Refuses a model whose training is compiled: what changes now would change nothing.
+
+    Raises:
+        ConfigError: fit has been called.
+    """
+    if getattr(model, "train_function", None) is not None:
+        raise ConfigError(f"{model.name}, which has trained", "a model before it trains", f"call {caller} before fit")
+
+
 def _claim(model: keras.Model, caller: str, unfit: set[str] | None = None) -> list[Any]:
     """The model's BatchNormalization layers, each at most once in its life.
 
@@ -99,8 +109,7 @@ def _claim(model: keras.Model, caller: str, unfit: set[str] | None = None) -> li
             "a model with at least one",
             f"remove {caller}, or call it after the layers are made",
         )
-    if getattr(model, "train_function", None) is not None:
-        raise ConfigError(f"{model.name}, which has trained", "a model before it trains", f"call {caller} before fit")
+    refuse_trained(model, caller)
     for layer in layers:
         before = getattr(layer, "hpcdl_normalization", None)
         if before is not None:

@@ -139,3 +139,13 @@ def test_fit_learns_what_keras_learns() -> None:
         found.append(model.get_weights())
     for theirs, ours in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_model_without_weights_or_after_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not built"):
+        fuse_normalization(keras.Sequential([keras.layers.BatchNormalization()]))
+    model = network(ROWS, "float32")
+    model.compile("sgd", "mse")
+    model.fit(np.ones(ROWS), np.ones(ROWS), verbose=0)
+    with pytest.raises(ConfigError, match="has trained"):
+        fuse_normalization(model)
