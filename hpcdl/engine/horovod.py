@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import horovod.tensorflow as hvd
@@ -37,7 +38,22 @@ class HorovodEngine:
         # traced different graphs, as they do where a ragged batch gives one of them less; so would name
         # scopes, in which Keras counts what a process has built.
         reduce = reducer(wire, self.size, _allreduce, _alltoall, _allgather)
-        return sum_fused(tensors, reduce, name, self.bucket_bytes)
+        return sum_fused(tensors, lambda flat, label: reduce(self._unfolded(flat), label), name, self.bucket_bytes)
+
+    def _unfolded(self, flat: tf.Tensor) -> tf.Tensor:
+        """The same tensor, of which TensorFlow cannot know that it is constant, as a rank's without images is.
+
+        Horovod does not tell TensorFlow that its operations have effects, so those of constants would be
+        computed once, when the graph is optimised, and the other ranks would wait for ever after that
+        (https://github.com/horovod/horovod/issues/3229). A slice that is all of the tensor copies nothing.
+        """
+        return tf.slice(flat, self._start, [-1])
+
+    @cached_property
+    def _start(self) -> tf.Variable:
+        """[0]; made late, for TensorFlow must not start before the GPU is chosen."""
+        with tf.init_scope(), tf.device("/CPU:0"):
+            return tf.Variable([0], trainable=False)
 
     def sum_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         wide = np.asarray(array, dtype=reducible(array.dtype))

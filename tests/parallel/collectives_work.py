@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,23 @@ def tensors(bucket_bytes: int) -> record.Findings:
     return found | {f"eager {place}": total.numpy() for place, total in enumerate(eager)}
 
 
+def idle() -> record.Findings:
+    """Rank 0 has nothing to add, so that its part is a constant of the graph; call after call, others do."""
+    own = tf.Variable([world.rank + 1.0, 1.0])
+
+    @tf.function
+    def total() -> tf.Tensor:
+        return engine.sum_tensors([own.value() if world.rank else tf.zeros([2])], "idle")[0]
+
+    found = {}
+    faulthandler.dump_traceback_later(30, exit=True)  # a rank that takes no part leaves the others waiting
+    for call in range(3):
+        found[f"{call}"] = total().numpy()
+        own.assign(2 * own)
+    faulthandler.cancel_dump_traceback_later()
+    return found
+
+
 def compressed(wire: tf.DType) -> record.Findings:
     """A sum that travels in 16 bits, of a length that no number of ranks divides."""
     own = np.random.default_rng(world.rank).standard_normal(101).astype(np.float32)
@@ -89,6 +107,7 @@ record.save(
         "arrays": arrays,
         "one buffer": lambda: tensors(2**20),
         "small buffers": lambda: tensors(20),
+        "idle": idle,
         "float16": lambda: compressed(tf.float16),
         "bfloat16": lambda: compressed(tf.bfloat16),
     },

@@ -51,6 +51,14 @@ def test_tensors_of_all_shapes_and_dtypes(ranks: Found, work: str) -> None:
         np.testing.assert_array_equal(found[f"{work}: eager 1"], [size])
 
 
+def test_a_rank_that_adds_nothing_takes_part_every_time(ranks: Found) -> None:
+    size = len(ranks)
+    others = np.array([size * (size + 1) / 2 - 1, size - 1])
+    for found in ranks:
+        for call in range(3):
+            np.testing.assert_array_equal(found[f"idle: {call}"], others * 2**call)
+
+
 @pytest.mark.parametrize(("wire", "unit"), [("float16", 2.0**-11), ("bfloat16", 2.0**-8)])
 def test_16_bits_round_each_summand_and_the_sum_once(ranks: Found, wire: str, unit: float) -> None:
     own = np.stack([found[f"{wire}: own"] for found in ranks]).astype(np.float64)
