@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -38,12 +37,7 @@ def ours(config: DataConfig, path: Path, batch: int) -> Start:
     data = load(config, path)
     batches = Batches(data, data.train, config, batch, read_topology().cores)
     parts = shares(len(data.train), batch, batch, 0, 1)[: len(data.train) // batch]
-
-    def epochs() -> Iterator[Any]:
-        for epoch in count():
-            yield from batches.epoch(parts, 0, epoch)
-
-    return epochs
+    return lambda: batches.epochs(parts, 0)
 
 
 def plain_files(folder: Path) -> Start:

@@ -18,7 +18,7 @@ from hpcdl.data.color import color_jitter
 from hpcdl.data.randaugment import randaugment
 
 DRAWS = {
-    "random-resized-crop": 4,
+    "random-resized-crop": 22,
     "pad-crop": 2,
     "flip": 1,
     "randaugment": 2,
@@ -89,7 +89,7 @@ def pad_crop(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
 
 def flip(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Mirrors the images (batch, height, width, channels) whose draw (batch, 1) is below 0.5, left to right."""
-    return grouped(whole(draws[:, 0], 2), [lambda part: tf.reverse(part, axis=[2]), tf.identity], images)
+    return grouped(whole(draws[:, 0], 2), [_mirror, tf.identity], images)
 
 
 def cutout(images: tf.Tensor, draws: tf.Tensor, fill: float | Sequence[float] = 0.0) -> tf.Tensor:
@@ -106,6 +106,12 @@ def cutout(images: tf.Tensor, draws: tf.Tensor, fill: float | Sequence[float] = 
     columns = within(whole(draws[:, 1], width), half, width)
     value = tf.cast(tf.round(tf.constant(fill, tf.float32)), images.dtype)
     return cover(images, rows, columns, tf.broadcast_to(value, [1, 1, width, images.shape[3]]))
+
+
+def _mirror(images: tf.Tensor) -> tf.Tensor:
+    """Left to right. As rows of one tall image, which TensorFlow mirrors by a kernel made for that."""
+    _, width = height_width(images)
+    return tf.reshape(tf.reverse(tf.reshape(images, [-1, width, images.shape[3]]), axis=[1]), tf.shape(images))
 
 
 def _shift(axis: int, by: int, images: tf.Tensor) -> tf.Tensor:

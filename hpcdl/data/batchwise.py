@@ -6,6 +6,7 @@ Images are (batch, height, width, channels). Bits do not depend on the place in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import tensorflow as tf
 
@@ -26,6 +27,9 @@ def grouped(
         images: (batch, height, width, channels).
         others: (batch, …), what the functions take besides.
     """
+    if images.shape[0] == 1:  # nothing to part and to join
+        alone = tf.switch_case(choices[0], [partial(change, images, *others) for change in changes])
+        return tf.ensure_shape(alone, images.shape)
     columns = (tf.range(tf.shape(images)[0]), images, *others)
     places, *groups = (tf.dynamic_partition(column, choices, len(changes)) for column in columns)
     changed = [change(*group) for change, *group in zip(changes, *groups, strict=True)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from itertools import groupby
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from hpcdl.config.schema import DataConfig
 from hpcdl.data import augment, decode, mixing
+from hpcdl.data.feed import Feed, Row
 from hpcdl.data.images import Encoded, Images, ImageSet, Split
 from hpcdl.data.inspect_images import damaged
 from hpcdl.data.normalize import normalize
@@ -22,12 +23,18 @@ from hpcdl.errors import ConfigError, DataError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Batch = tuple[tf.Tensor, tf.Tensor]
-Chosen = Callable[[Numbers], tuple[Numbers, npt.NDArray[np.float32]]]
-"""Places of an epoch -> the samples there, and their random numbers (n, columns)."""
+Chosen = Callable[[Numbers, int], tuple[Numbers, npt.NDArray[np.float32]]]
+"""Places in an epoch, and its number -> the samples there, and their random numbers (n, columns)."""
+EPOCHS = 2**31
+"""More than anyone trains."""
 CHUNK = 8192
 """Samples whose order and random numbers are computed at once."""
-BLOCK = 16
+BLOCK = 32
 """Stored images that are read at once."""
+CHUNKS = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, None]), tf.TensorSpec([None], tf.int64)]
+BLOCKS = [*CHUNKS[:2], tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 3], tf.int32)]
+NONE = -1
+"""A sample that is not there."""
 NO_DRAWS = 1
 """Random numbers of a sample that needs none: TensorFlow 2.18 crashes where it unbatches elements without content."""
 CROP = "random-resized-crop"
@@ -76,56 +83,73 @@ class Batches:
     def __len__(self) -> int:
         return len(self._split) if self._members is None else len(self._members)
 
-    def epoch(self, parts: Sequence[Share], seed: int, epoch: int) -> Iterator[Batch]:
-        """Training batches of an epoch, one a share: images (n, h, w, c) float32, labels (n,) int32.
+    def epochs(self, parts: Sequence[Share], seed: int, first: int = 0) -> Iterator[Batch]:
+        """Training batches, one a share, epoch after epoch without an end, the next epoch's read ahead.
 
-        Order and augmentation are functions of (seed, epoch, sample). With mixup or cutmix the labels
-        are probabilities (n, classes), float32.
+        Order and augmentation are functions of (seed, epoch, sample).
+
+        Args:
+            parts: this rank's shares of every epoch.
+            seed: of the recipe.
+            first: epoch.
+
+        Returns:
+            images (n, h, w, c) float32, and labels (n,) int32; with mixup or cutmix the labels are probabilities
+            (n, classes), float32.
 
         Raises:
             DataError: a stored image cannot be read or decoded; it names the image.
         """
         width = max(NO_DRAWS, sum(augment.DRAWS[name] for name in self._augment))
 
-        def chosen(places: Numbers) -> tuple[Numbers, npt.NDArray[np.float32]]:
+        def chosen(places: Numbers, epoch: int) -> tuple[Numbers, npt.NDArray[np.float32]]:
             samples = self._samples(order(places, len(self), seed, epoch))
             return samples, draws(samples, width, seed, epoch)
 
-        return self._iterate(parts, chosen, training=True)
+        return self._iterate(parts, chosen, range(first, EPOCHS), training=True)
 
     def plain(self, parts: Sequence[Share]) -> Iterator[Batch]:
-        """Evaluation batches in the split's order, without augmentation.
+        """Evaluation batches in the split's order, without augmentation, one a share.
 
         Raises:
-            DataError: as `epoch`.
+            DataError: as `epochs`.
         """
 
-        def chosen(places: Numbers) -> tuple[Numbers, npt.NDArray[np.float32]]:
+        def chosen(places: Numbers, _: int) -> tuple[Numbers, npt.NDArray[np.float32]]:
             return self._samples(places), np.zeros((len(places), NO_DRAWS), np.float32)
 
-        return self._iterate(parts, chosen, training=False)
+        return self._iterate(parts, chosen, range(1), training=False)
 
     def _samples(self, numbers: Numbers) -> Numbers:
         return numbers if self._members is None else self._members[numbers]
 
-    def _iterate(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> Iterator[Batch]:
+    def _iterate(self, parts: Sequence[Share], chosen: Chosen, epochs: range, *, training: bool) -> Iterator[Batch]:
         """The batches; an image that cannot be decoded is named, which TensorFlow does not."""
         if not parts:
             return
-        of = self._of_files if isinstance(self._split, Encoded) else self._of_memory
-        batches = of(parts, chosen, training=training).prefetch(4 if self._pixels is not None else 2)
+        most = max(part.stop - part.start for part in parts)
+        chunks = _chunks(parts, chosen, epochs)
+        if isinstance(self._split, Encoded) and most:
+            feed = Feed(_blocks(self._split, chunks, most), BLOCKS, ahead=2 * -(-most // BLOCK))
+            batches = self._of_files(feed.dataset(), most, training=training)
+        else:
+            feed = Feed(chunks, CHUNKS, ahead=1)
+            batches = self._of_memory(feed.dataset().flat_map(_cut), training=training)
         options = tf.data.Options()
         options.autotune.enabled = False  # nothing is left to it, and an epoch's end waits for its thread, seconds long
-        iterator = iter(batches.with_options(options))
-        for part in parts:
-            try:
-                batch = next(iterator)
-            except tf.errors.OpError as error:
-                if isinstance(self._split, Images):
-                    raise
-                samples, _ = chosen(np.arange(part.start, part.stop))
-                raise self._named(self._split, samples, error) from None
-            yield batch
+        iterator = iter(batches.prefetch(4 if self._pixels is not None else 2).with_options(options))
+        try:
+            for epoch, part in ((epoch, part) for epoch in epochs for part in parts):
+                try:
+                    batch = next(iterator)
+                except tf.errors.OpError as error:
+                    if isinstance(self._split, Images):
+                        raise feed.error or error from None
+                    samples, _ = chosen(np.arange(part.start, part.stop), epoch)
+                    raise self._named(self._split, samples, feed.error or error) from None
+                yield batch
+        finally:
+            feed.close()
 
     def _named(self, split: Encoded, samples: Numbers, error: Exception) -> Exception:
         found = damaged(split, samples)
@@ -139,9 +163,11 @@ class Batches:
             f"`hpcdl data prepare {self._config.source} --bad skip --out DIR`",
         )
 
-    def _of_memory(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> tf.data.Dataset:
+    def _of_memory(self, shares: tf.data.Dataset, *, training: bool) -> tf.data.Dataset:
         @_literally
         def batch(samples: tf.Tensor, random: tf.Tensor) -> Batch:
+            if self._pixels is None:  # no rank's share of stored images has any: this one only takes part
+                return self._mix(tf.zeros([0, *self.shape]), samples, random, training=training)
             images = tf.gather(self._pixels, samples)
             height, width = images.shape[1:3]
             if training and CROP in self._augment:
@@ -152,17 +178,12 @@ class Batches:
                 images = tf.image.resize(images, self.shape[:2])
             return self._mix(self._change(images, random, training=training), samples, random, training=training)
 
-        return _shares(parts, chosen).map(batch, num_parallel_calls=2, deterministic=True)
+        return shares.map(batch, num_parallel_calls=2, deterministic=True)
 
-    def _of_files(self, parts: Sequence[Share], chosen: Chosen, *, training: bool) -> tf.data.Dataset:
-        """Image by image, so that the workers go on from one batch into the next."""
+    def _of_files(self, blocks: tf.data.Dataset, most: int, *, training: bool) -> tf.data.Dataset:
+        """Image by image, so that the workers go on from one batch into the next, and from one epoch into the next."""
         size, channels = self.shape[0], self.shape[2]
         split: Any = self._split
-
-        @_literally
-        def read(samples: tf.Tensor, random: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            stored, shapes = tf.numpy_function(self._read, [samples], [tf.string, tf.int32])
-            return samples, random, tf.ensure_shape(stored, [None]), tf.ensure_shape(shapes, [None, 3])
 
         @_literally
         def image(sample: tf.Tensor, random: tf.Tensor, stored: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -183,30 +204,19 @@ class Batches:
             return changed[0], sample, random
 
         @_literally
+        def image_if_any(sample: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            none = tf.zeros(self.shape), sample, others[0]
+            found: tuple[tf.Tensor, ...] = tf.cond(sample == NONE, lambda: none, lambda: image(sample, *others))
+            return found
+
+        @_literally
         def finish(images: tf.Tensor, samples: tf.Tensor, random: tf.Tensor) -> Batch:
-            return self._mix(images, samples, random, training=training)
+            count = tf.math.count_nonzero(samples != NONE)
+            return self._mix(images[:count], samples[:count], random[:count], training=training)
 
-        def run(size: int, alike: list[Share]) -> tf.data.Dataset:
-            """Batches of shares that have all one size."""
-            shares = _shares(alike, chosen)
-            if not size:  # a batch without images, for this rank must take part
-                return shares.map(lambda samples, random: finish(tf.zeros([0, *self.shape]), samples, random))
-            blocks = shares.unbatch().batch(BLOCK).map(read, num_parallel_calls=2, deterministic=True)
-            images = blocks.prefetch(2).unbatch().map(image, num_parallel_calls=self._workers, deterministic=True)
-            return images.batch(size).map(finish, num_parallel_calls=2, deterministic=True)
-
-        runs = [run(size, list(alike)) for size, alike in groupby(parts, key=lambda part: part.stop - part.start)]
-        joined = runs[0]
-        for later in runs[1:]:
-            joined = joined.concatenate(later)
-        return joined
-
-    def _read(self, samples: Numbers) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int32]]:
-        """The stored bytes of samples or the paths of their files, and the shapes where the split knows them."""
-        split: Any = self._split
-        stored = np.empty(len(samples), object)
-        stored[:] = (split.paths or split.read)(samples)
-        return stored, np.zeros((len(samples), 3), np.int32) if split.shapes is None else split.shapes[samples]
+        # Twice the workers: one that has done its image finds the next waiting.
+        images = blocks.unbatch().map(image_if_any, num_parallel_calls=2 * self._workers, deterministic=True)
+        return images.batch(most).map(finish, num_parallel_calls=2, deterministic=True)
 
     def _change(self, images: tf.Tensor, random: tf.Tensor, *, training: bool) -> tf.Tensor:
         """Augments and normalises images in [0, 255] of the network's size, each for itself."""
@@ -265,25 +275,39 @@ def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if aligned and array.size else tf.constant(array)
 
 
-def _shares(parts: Sequence[Share], chosen: Chosen) -> tf.data.Dataset:
-    """Samples (n,) and their random numbers (n, columns), one element a share."""
+def _chunks(parts: Sequence[Share], chosen: Chosen, epochs: range) -> Iterator[Row]:
+    """Samples (n,) of several shares, their random numbers (n, columns), and the shares' ends (shares + 1,)."""
     sizes = np.array([part.stop - part.start for part in parts])
     chunk = np.cumsum(sizes) // CHUNK
     groups = [[parts[place] for place in np.flatnonzero(chunk == number)] for number in np.unique(chunk)]
+    for epoch in epochs:
+        for group in groups:
+            places = np.concatenate([np.arange(part.start, part.stop) for part in group])
+            yield *chosen(places, epoch), np.cumsum([0] + [part.stop - part.start for part in group])
 
-    def compute(number: int) -> tuple[Numbers, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        group = groups[number]
-        places = np.concatenate([np.arange(part.start, part.stop) for part in group])
-        return *chosen(places), np.cumsum([0] + [part.stop - part.start for part in group])
 
-    def cut(number: tf.Tensor) -> tf.data.Dataset:
-        samples, random, bounds = tf.numpy_function(compute, [number], [tf.int64, tf.float32, tf.int64])
-        samples, random, bounds = (
-            tf.ensure_shape(samples, [None]),
-            tf.ensure_shape(random, [None, None]),
-            tf.ensure_shape(bounds, [None]),
-        )
-        places = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
-        return places.map(lambda start, stop: (samples[start:stop], random[start:stop]))
+@_literally
+def _cut(samples: tf.Tensor, random: tf.Tensor, ends: tf.Tensor) -> tf.data.Dataset:
+    """Samples (n,) and their random numbers (n, columns), one element a share."""
+    places = tf.data.Dataset.from_tensor_slices((ends[:-1], ends[1:]))
+    return places.map(_literally(lambda start, stop: (samples[start:stop], random[start:stop])))
 
-    return tf.data.Dataset.range(len(groups)).flat_map(cut)
+
+def _blocks(split: Encoded, chunks: Iterable[Row], most: int) -> Iterator[Row]:
+    """Samples (n,), their random numbers, what is stored of them or the paths of their files, and their shapes.
+
+    Every share has `most` samples, filled up with some that are not there.
+    """
+    for samples, random, ends in chunks:
+        for start, stop in pairwise(ends):
+            missing = (0, most - (stop - start))
+            filled = np.pad(samples[start:stop], missing, constant_values=NONE)
+            numbers = np.pad(random[start:stop], (missing, (0, 0)))
+            for first in range(0, most, BLOCK):
+                block = filled[first : first + BLOCK]
+                there = block != NONE
+                stored, shapes = np.full(len(block), b"", object), np.zeros((len(block), 3), np.int32)
+                stored[there] = (split.paths or split.read)(block[there])
+                if split.shapes is not None:
+                    shapes[there] = split.shapes[block[there]]
+                yield block, numbers[first : first + BLOCK], stored, shapes

@@ -8,8 +8,12 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from hpcdl.data.batchwise import whole
+
 Size = int | tuple[int, int]
 """Height and width, or the side of a square."""
+TRIES = 10
+"""How often a window is drawn that does not fit."""
 SMALLEST = 0.08
 """Least share of the area that a random window covers."""
 RATIOS = np.exp(np.log(4 / 3) * (np.arange(-255, 256, 2) / 256)).astype(np.float32)
@@ -21,43 +25,32 @@ CENTER = 0.875
 def crop_windows(heights: tf.Tensor, widths: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Random windows for random-resized-crop: 8 to 100 % of the area, 3:4 to 4:3 (Szegedy et al. 2015, section 6).
 
-    torchvision's RandomResizedCrop draws an area share, uniform in [0.08, 1], and a ratio of the sides, log-uniform in
-    [3/4, 4/3], again until the window fits, at most 10 times. These windows have the distribution of the first that
-    fits, however many tries that takes, from 4 numbers: one of RATIOS, weighted by the range of shares that fit at it;
-    a share, uniform in that range; a place, uniform among all. Where nothing fits, as in images longer than 16.7
-    times their other side, it is the largest central window of an allowed ratio, as in torchvision.
+    As torchvision's RandomResizedCrop: an area share, uniform in [0.08, 1], and a ratio of the sides, log-uniform in
+    [3/4, 4/3], are drawn again until the window fits, 10 times; if none fits, it is the largest central window of an
+    allowed ratio. The place is uniform among all.
 
     Args:
         heights: (batch,), int32, of the images.
         widths: (batch,), int32.
-        draws: (batch, 4).
+        draws: (batch, 22): each try's share, each try's ratio, the place.
 
     Returns:
         (batch, 4), int32: top, left, height, width.
     """
-    height, width = tf.cast(heights, tf.float32), tf.cast(widths, tf.float32)
-    area = height * width
-    # A side that rounds to the image's fits.
-    wide_most, high_most = (tf.square(side + 0.5) / area for side in (width, height))
-    largest = tf.minimum(wide_most[:, tf.newaxis] / RATIOS, high_most[:, tf.newaxis] * RATIOS)
-    largest = tf.minimum(largest, 1.0)
-    # Whole numbers, so that a sum has the same bits however TensorFlow forms it.
-    weights = tf.cast(tf.maximum(largest - SMALLEST, 0.0) * 2.0**20, tf.int32)
-    reached = tf.cast(tf.cumsum(weights, axis=1), tf.float32)
-    total = reached[:, -1]
-    fits = total > 0
-    chosen = tf.reduce_sum(tf.cast(reached <= (draws[:, 0] * total)[:, tf.newaxis], tf.int32), axis=1)
-    chosen = tf.minimum(chosen, len(RATIOS) - 1)
-    share = SMALLEST + draws[:, 1] * (tf.gather(largest, chosen, batch_dims=1) - SMALLEST)
-    ratio = tf.gather(tf.constant(RATIOS), chosen)
-
-    nearest = tf.clip_by_value(width / height, 3 / 4, 4 / 3)
-    high = tf.where(fits, tf.sqrt(area * share / ratio), tf.minimum(height, width / nearest))
-    wide = tf.where(fits, tf.sqrt(area * share * ratio), tf.minimum(width, height * nearest))
-    high, wide = _side(high, height), _side(wide, width)
-    top = tf.where(fits, tf.floor(draws[:, 2] * (height - high + 1.0)), tf.floor((height - high) / 2.0))
-    left = tf.where(fits, tf.floor(draws[:, 3] * (width - wide + 1.0)), tf.floor((width - wide) / 2.0))
-    return tf.cast(tf.stack([top, left, high, wide], axis=1), tf.int32)
+    sides = tf.cast(tf.stack([heights, widths], axis=1), tf.float32)
+    shares, ratios, place = tf.split(draws, [TRIES, TRIES, 2], axis=1)
+    # Square roots and products have the same bits wherever in a batch they are formed; exponentials do not.
+    lengths = tf.sqrt(tf.reduce_prod(sides, axis=1, keepdims=True) * (SMALLEST + (1 - SMALLEST) * shares))
+    roots = tf.gather(tf.constant(np.sqrt(RATIOS)), whole(ratios, len(RATIOS)))
+    tried = tf.stack([lengths / roots, lengths * roots], axis=2)
+    central = tf.minimum(sides, sides[:, ::-1] * (4 / 3))
+    tried = tf.round(tf.concat([tried, central[:, tf.newaxis]], axis=1))
+    fits = tf.reduce_all((tried >= 1) & (tried <= sides[:, tf.newaxis]), axis=2)
+    first = tf.argmax(tf.cast(fits, tf.int32), axis=1, output_type=tf.int32)
+    window = tf.gather(tried, first, batch_dims=1)
+    free = sides - window
+    start = tf.where((first < TRIES)[:, tf.newaxis], place * (free + 1), free / 2)
+    return tf.cast(tf.concat([tf.floor(start), window], axis=1), tf.int32)
 
 
 def center_window(heights: tf.Tensor, widths: tf.Tensor, size: Size, share: float = CENTER) -> tf.Tensor:

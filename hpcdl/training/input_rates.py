@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import count, cycle
+from itertools import cycle
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -101,8 +101,7 @@ def _endless(config: RunConfig, batches: Batches) -> Iterator[Batch]:
     """Whole global batches, epoch after epoch."""
     size = min(config.train.global_batch, len(batches))
     parts = [part for part in shares(len(batches), size, size, 0, 1) if part.stop - part.start == size]
-    for epoch in count():
-        yield from batches.epoch(parts, config.train.seed, epoch)
+    return batches.epochs(parts, config.train.seed)
 
 
 def _images(batches: Iterator[Batch]) -> Take:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet
 from hpcdl.data.order import Share, hold_out, layer_seeds, shares
-from hpcdl.data.pipeline import Batches, image_shape
+from hpcdl.data.pipeline import Batch, Batches, image_shape
 from hpcdl.engine.base import Engine
 from hpcdl.errors import DivergenceError
 from hpcdl.launch.topology import read_topology
@@ -92,9 +92,10 @@ class Trainer:
         began, whole, logs = perf_counter(), Meter(), dict[str, float]()
         stop = Stop(self._config.train.patience, self._config.train.target)
         made, reason = 0, None
+        batches = self._train.epochs(self._shares, self._config.train.seed)
         for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
             parts = self._shares[: self.updates - first]
-            logs = self._epoch(epoch, first, parts, whole) | self._evaluate()
+            logs = self._epoch(epoch, first, parts, batches, whole) | self._evaluate()
             made = first + len(parts)
             self._emit({"event": "epoch", "epoch": epoch + 1, "update": made, **logs})
             reason = stop.after(logs)
@@ -138,10 +139,11 @@ class Trainer:
             for metric, value in self.evaluate(batches).items()
         }
 
-    def _epoch(self, epoch: int, first: int, parts: Sequence[Share], whole: Meter) -> dict[str, float]:
+    def _epoch(
+        self, epoch: int, first: int, parts: Sequence[Share], batches: Iterator[Batch], whole: Meter
+    ) -> dict[str, float]:
         meter, recent = Meter(), Meter()
         start = perf_counter()
-        batches = self._train.epoch(parts, self._config.train.seed, epoch)
         for update, part in enumerate(parts, first):
             images, labels = next(batches)
             ready = perf_counter()

@@ -74,12 +74,12 @@ def torchvision_window(height: int, width: int, random: np.random.Generator, tri
 
 @pytest.mark.parametrize("height, width", [(32, 32), (375, 500), (500, 375), (300, 800), (900, 120)])
 def test_windows_have_torchvisions_distribution(height: int, width: int) -> None:
-    """Quantiles of share, ratio and place against 20,000 windows of torchvision's loop, which here never gives up."""
+    """Quantiles of share, ratio and place against 20,000 windows of torchvision's loop."""
     count = 20_000
     random = np.random.default_rng(7)
-    known = np.array([torchvision_window(height, width, random, 10_000) for _ in range(count)], float)
+    known = np.array([torchvision_window(height, width, random, 10) for _ in range(count)], float)
     sizes = tf.fill([count], height), tf.fill([count], width)
-    found = crop_windows(*sizes, tf.constant(numbers(count, 4))).numpy()
+    found = crop_windows(*sizes, tf.constant(numbers(count, 22))).numpy()
     assert found.dtype == np.int32
     found = found.astype(float)
     assert found.min(axis=0)[:2].min() >= 0 and found.min(axis=0)[2:].min() >= 1
@@ -100,12 +100,12 @@ def test_windows_have_torchvisions_distribution(height: int, width: int) -> None
 @pytest.mark.parametrize("height, width", [(1000, 20), (20, 1000), (1, 40), (40, 1)])
 def test_windows_of_very_long_images_are_central(height: int, width: int) -> None:
     expected = torchvision_window(height, width, np.random.default_rng(0), 0)
-    found = crop_windows(tf.fill([9], height), tf.fill([9], width), tf.constant(numbers(9, 4)))
+    found = crop_windows(tf.fill([9], height), tf.fill([9], width), tf.constant(numbers(9, 22)))
     np.testing.assert_array_equal(found, [expected] * 9)
 
 
 def test_windows_of_extreme_draws_lie_inside() -> None:
-    corners = np.array(np.meshgrid(*[[0, ALMOST_ONE]] * 4), np.float32).reshape(4, -1).T
+    corners = np.array(np.meshgrid(*[[0, ALMOST_ONE]] * 4), np.float32).reshape(4, -1).T.repeat([10, 10, 1, 1], axis=1)
     for height, width in ((1, 1), (2, 3), (32, 32), (4999, 7001)):
         sizes = tf.fill([len(corners)], height), tf.fill([len(corners)], width)
         top, left, high, wide = crop_windows(*sizes, tf.constant(corners)).numpy().T
@@ -275,17 +275,17 @@ def test_operations_take_floats(name: str) -> None:
 
 
 def test_draws_are_split_in_one_order() -> None:
-    draws = tf.constant(np.arange(12, dtype=np.float32)[np.newaxis])
+    draws = tf.constant(np.arange(30, dtype=np.float32)[np.newaxis])
     assert list(DRAWS) == [
         "random-resized-crop", "pad-crop", "flip", "randaugment", "color-jitter", "cutout", "mixup", "cutmix"
     ]  # fmt: skip
-    own = augment.split(["mixup", "color-jitter", "random-resized-crop", "flip", "randaugment"], draws[:, :11])
+    own = augment.split(["mixup", "color-jitter", "random-resized-crop", "flip", "randaugment"], draws[:, :29])
     assert {name: columns.numpy()[0].tolist() for name, columns in own.items()} == {
-        "random-resized-crop": [0, 1, 2, 3],
-        "flip": [4],
-        "randaugment": [5, 6],
-        "color-jitter": [7, 8, 9],
-        "mixup": [10],
+        "random-resized-crop": list(range(22)),
+        "flip": [22],
+        "randaugment": [23, 24],
+        "color-jitter": [25, 26, 27],
+        "mixup": [28],
     }
     assert augment.split([], draws[:, :0]) == {}
 
@@ -293,12 +293,12 @@ def test_draws_are_split_in_one_order() -> None:
 def test_apply_has_one_order() -> None:
     """However the recipe lists them; crops of the reader and mixing are left to others, their columns are skipped."""
     names = ["cutout", "mixup", "flip", "color-jitter", "random-resized-crop", "randaugment", "pad-crop"]
-    images, draws = tf.constant(pictures(40)), tf.constant(numbers(40, 15))
+    images, draws = tf.constant(pictures(40)), tf.constant(numbers(40, 33))
     found = augment.apply(names, images, draws, [100.0, 110.0, 120.0])
     np.testing.assert_array_equal(found, augment.apply(names[::-1], images, draws, [100.0, 110.0, 120.0]))
-    expected = augment.flip(augment.pad_crop(images, draws[:, 4:6]), draws[:, 6:7])
-    expected = color_jitter(randaugment(expected, draws[:, 7:9]), draws[:, 9:12])
-    np.testing.assert_array_equal(found, augment.cutout(expected, draws[:, 12:14], [100.0, 110.0, 120.0]))
+    expected = augment.flip(augment.pad_crop(images, draws[:, 22:24]), draws[:, 24:25])
+    expected = color_jitter(randaugment(expected, draws[:, 25:27]), draws[:, 27:30])
+    np.testing.assert_array_equal(found, augment.cutout(expected, draws[:, 30:32], [100.0, 110.0, 120.0]))
     assert not np.array_equal(found, images)
     np.testing.assert_array_equal(augment.apply(["mixup"], images, draws[:, :1]), images)
 
@@ -323,9 +323,9 @@ def test_an_image_does_not_depend_on_its_batch(kind: str, channels: int) -> None
 
 def test_a_window_does_not_depend_on_its_batch() -> None:
     random = np.random.default_rng(0)
-    sides, draws = random.integers(30, 1500, (2, 999), dtype=np.int32), numbers(999, 4)
+    sides, draws = random.integers(30, 1500, (2, 999), dtype=np.int32), numbers(999, 22)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2 + [tf.TensorSpec([None, 4])])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * 2 + [tf.TensorSpec([None, 22])])
     def windows(heights: tf.Tensor, widths: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
         found = crop_windows(heights, widths, own)
         assert found.shape.as_list() == [None, 4]
@@ -356,7 +356,7 @@ def test_it_runs_in_a_pipeline_of_unknown_sizes() -> None:
 
 
 def test_a_crop_in_a_pipeline_keeps_its_shape() -> None:
-    images, draws = pictures(10, 20, 24), numbers(10, 4)
+    images, draws = pictures(10, 20, 24), numbers(10, 22)
 
     def crop(some: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
         count = tf.shape(some)[0]

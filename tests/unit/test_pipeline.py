@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from hpcdl.config.schema import DataConfig
 from hpcdl.data.images import Encoded, Images, ImageSet
-from hpcdl.data.order import draws, permutation, shares
+from hpcdl.data.order import Share, draws, permutation, shares
 from hpcdl.data.pipeline import Batches, as_tensor
 from hpcdl.data.sources import cifar
 from hpcdl.errors import ConfigError, DataError
@@ -42,6 +44,21 @@ def stored(data: ImageSet, kind: str = "PNG", sides: tuple[int, int] | None = No
     return replace(data, train=split)
 
 
+def an_epoch(batches: Batches, parts: Sequence[Share], seed: int = 0, epoch: int = 0) -> list[Any]:
+    return list(islice(batches.epochs(parts, seed, epoch), len(parts)))
+
+
+@pytest.mark.parametrize("kind", ["memory", "files"])
+def test_an_epoch_follows_the_other(data: ImageSet, kind: str) -> None:
+    of = data if kind == "memory" else stored(data)
+    batches, parts = Batches(of, of.train, config(augment=["flip"], size=32)), shares(250, 100, 50, 0, 1)
+    running = list(islice(batches.epochs(parts, 0), 3 * len(parts)))
+    apart = [batch for epoch in range(3) for batch in an_epoch(batches, parts, epoch=epoch)]
+    for (images, labels), (expected, known) in zip(running, apart, strict=True):
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(labels, known)
+
+
 @pytest.mark.parametrize("normalize", ["unit", "standard", "centered", "symmetric", "caffe", "none"])
 @pytest.mark.parametrize("augment", [[], ["flip"], ["flip", "pad-crop"]])
 def test_training_batches_are_what_numpy_makes(data: ImageSet, normalize: str, augment: list[str]) -> None:
@@ -51,7 +68,7 @@ def test_training_batches_are_what_numpy_makes(data: ImageSet, normalize: str, a
         random[:, 2] = draws(np.arange(250), 1, seed=5, epoch=3)[:, 0]
     for rank in range(3):
         parts = shares(250, 32, 8, rank, 3)
-        for part, (images, labels) in zip(parts, batches.epoch(parts, seed=5, epoch=3), strict=True):
+        for part, (images, labels) in zip(parts, an_epoch(batches, parts, seed=5, epoch=3), strict=True):
             places = order[part.start : part.stop]
             expected = data.train.pixels[places].astype(float)
             if "pad-crop" in augment:
@@ -83,7 +100,8 @@ def test_a_sample_is_changed_alike_whatever_the_ranks(data: ImageSet, kind: str,
     batches = Batches(of, of.train, config(augment=augment, size=32), micro_batch=8)
 
     def seen(size: int) -> list[tuple[Any, Any]]:
-        ranks = [list(batches.epoch(shares(250, 64, 32, rank, size)[-2:], seed=1, epoch=2)) for rank in range(size)]
+        parts = [shares(250, 64, 32, rank, size)[-2:] for rank in range(size)]
+        ranks = [an_epoch(batches, own, seed=1, epoch=2) for own in parts]
         return [
             tuple(np.concatenate(parts) for parts in zip(*update, strict=True)) for update in zip(*ranks, strict=True)
         ]
@@ -91,14 +109,14 @@ def test_a_sample_is_changed_alike_whatever_the_ranks(data: ImageSet, kind: str,
     for (images, labels), (expected, known) in zip(seen(3), seen(1), strict=True):
         np.testing.assert_array_equal(labels, known)
         np.testing.assert_array_equal(images, expected)
-    first, second = (next(batches.epoch(shares(250, 64, 32, 0, 1), 1, epoch))[0].numpy() for epoch in (0, 1))
+    first, second = (next(batches.epochs(shares(250, 64, 32, 0, 1), 1, epoch))[0].numpy() for epoch in (0, 1))
     assert not np.array_equal(first, second)
 
 
 def test_mixed_labels_stay_within_a_micro_batch(data: ImageSet) -> None:
     batches = Batches(data, data.train, config(augment=["mixup"]), micro_batch=16)
     order = permutation(250, seed=0, epoch=0)
-    _, labels = next(batches.epoch(shares(250, 64, 16, 0, 1), seed=0, epoch=0))
+    _, labels = next(batches.epochs(shares(250, 64, 16, 0, 1), seed=0))
     assert labels.shape == (64, 10)
     np.testing.assert_allclose(labels.numpy().sum(axis=1), 1, atol=1e-6)
     own = data.train.labels[order[:64]]
@@ -116,7 +134,7 @@ def test_files_are_what_memory_is(data: ImageSet) -> None:
     of = stored(data, sides=None)
     files = Batches(of, of.train, config(augment=augment, size=32))
     memory = Batches(data, data.train, config(augment=augment))
-    for (images, labels), (expected, known) in zip(files.epoch(parts, 0, 0), memory.epoch(parts, 0, 0), strict=True):
+    for (images, labels), (expected, known) in zip(an_epoch(files, parts), an_epoch(memory, parts), strict=True):
         assert images.shape == expected.shape and labels.numpy().tolist() == known.numpy().tolist()
 
 
@@ -140,7 +158,7 @@ def test_members_are_the_set(data: ImageSet) -> None:
     assert len(batches) == 3
     images, labels = next(batches.plain(shares(3, 3, 3, 0, 1)))
     np.testing.assert_array_equal(images.numpy(), data.train.pixels[members])
-    _, labels = next(batches.epoch(shares(3, 3, 3, 0, 1), 0, 0))
+    _, labels = next(batches.epochs(shares(3, 3, 3, 0, 1), 0))
     assert sorted(labels.numpy()) == sorted(data.train.labels[members])
 
 
@@ -162,14 +180,14 @@ def test_an_image_that_cannot_be_decoded_is_named(data: ImageSet, damage: bytes 
 
     split = replace(of.train, read=read)
     with pytest.raises(DataError, match=r"file 9: .*(?s:.)*--bad skip"):
-        list(Batches(of, split, config(size=32)).epoch(shares(250, 50, 50, 0, 1), 0, 0))
+        an_epoch(Batches(of, split, config(size=32)), shares(250, 50, 50, 0, 1))
 
 
 @pytest.mark.parametrize("kind", ["memory", "files"])
 def test_a_rank_may_have_no_part_of_a_small_split(data: ImageSet, kind: str) -> None:
     of = data if kind == "memory" else stored(data)
     batches = Batches(of, of.train, config(size=32))
-    assert list(batches.plain([])) == [] and list(batches.epoch([], 0, 0)) == []
+    assert list(batches.plain([])) == [] and list(batches.epochs([], 0)) == []
 
 
 def test_files_need_a_size(data: ImageSet) -> None:
