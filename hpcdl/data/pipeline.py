@@ -127,11 +127,12 @@ class Batches:
         """The batches; an image that cannot be decoded is named, which TensorFlow does not."""
         if not parts:
             return
-        most = max(part.stop - part.start for part in parts)
+        sizes = {part.stop - part.start for part in parts}
+        most = max(sizes)
         chunks = _chunks(parts, chosen, epochs)
         if isinstance(self._split, Encoded) and most:
             feed = Feed(_blocks(self._split, chunks, most), BLOCKS, ahead=2 * -(-most // BLOCK))
-            batches = self._of_files(feed.dataset(), most, training=training)
+            batches = self._of_files(feed.dataset(), most, filled=len(sizes) > 1, training=training)
         else:
             feed = Feed(chunks, CHUNKS, ahead=1)
             batches = self._of_memory(feed.dataset().flat_map(_cut), training=training)
@@ -180,7 +181,7 @@ class Batches:
 
         return shares.map(batch, num_parallel_calls=2, deterministic=True)
 
-    def _of_files(self, blocks: tf.data.Dataset, most: int, *, training: bool) -> tf.data.Dataset:
+    def _of_files(self, blocks: tf.data.Dataset, most: int, *, filled: bool, training: bool) -> tf.data.Dataset:
         """Image by image, so that the workers go on from one batch into the next, and from one epoch into the next."""
         size, channels = self.shape[0], self.shape[2]
         split: Any = self._split
@@ -215,7 +216,9 @@ class Batches:
             return self._mix(images[:count], samples[:count], random[:count], training=training)
 
         # Twice the workers: one that has done its image finds the next waiting.
-        images = blocks.unbatch().map(image_if_any, num_parallel_calls=2 * self._workers, deterministic=True)
+        images = blocks.unbatch().map(
+            image_if_any if filled else image, num_parallel_calls=2 * self._workers, deterministic=True
+        )
         return images.batch(most).map(finish, num_parallel_calls=2, deterministic=True)
 
     def _change(self, images: tf.Tensor, random: tf.Tensor, *, training: bool) -> tf.Tensor:
