@@ -1,6 +1,6 @@
 """What each recipe reaches, and in what time: runs recipes to their end and writes a table.
 
-    python benchmarks/recipes.py --out DIR [--data DIR] [--ranks 1,2] [--seeds 0] [RECIPE …]
+    python benchmarks/recipes.py --out DIR [--data DIR] [--ranks 1,2] [--seeds 0,1,2] [RECIPE …]
 
 Each run is `hpcdl run RECIPE -n RANKS` with nothing changed but, where asked for, the seed. What
 DIR/results.json holds already is not run again. Without names: all recipes whose data are found.
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 def run(recipe: str, ranks: int, seed: int, place: Path) -> Row:
     """One run: command, test accuracy at the end and at best, seconds of the training and of the whole command."""
     command = ["hpcdl", "run", recipe, "-n", str(ranks)]
-    if seed:
+    if seed != load(recipe).train.seed:
         command.append(f"train.seed={seed}")
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
@@ -94,18 +94,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", default=os.environ.get("HPCDL_DATA", "data"))
     parser.add_argument("--ranks", default="1,2")
-    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--seeds", help="the recipe's own where none are given")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "results.json"
     rows: list[Row] = json.loads(kept.read_text(encoding="utf-8"))["runs"] if kept.exists() else []
     for recipe in options.recipes or recipe_names():
         try:
-            place = locate(load(recipe).data.source, [], [("--data", options.data)])
+            own = load(recipe)
+            place = locate(own.data.source, [], [("--data", options.data)])
         except DataError as error:
             print(f"{recipe}: left out, {error.received}", flush=True)
             continue
-        wanted = product(map(int, options.seeds.split(",")), map(int, options.ranks.split(",")))
+        seeds = map(int, options.seeds.split(",")) if options.seeds else [own.train.seed]
+        wanted = product(seeds, map(int, options.ranks.split(",")))
         for seed, ranks in wanted:
             if (recipe, ranks, seed) in map(_key, rows):
                 continue
