@@ -10,12 +10,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Sequence
 from threading import Thread
-from typing import Any
 
-import numpy.typing as npt
 import tensorflow as tf
 
-Row = tuple[npt.NDArray[Any], ...]
+from hpcdl.data.rows import Row
+
 ENDLESS = 2**62
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,28 +12,21 @@ import tensorflow as tf
 
 from hpcdl.config.schema import DataConfig
 from hpcdl.data import augment, decode, mixing
-from hpcdl.data.feed import Feed, Row
+from hpcdl.data.feed import Feed
 from hpcdl.data.images import Encoded, Images, ImageSet, Split
 from hpcdl.data.inspect_images import damaged
 from hpcdl.data.normalize import normalize
 from hpcdl.data.order import Numbers, Share, draws, order
+from hpcdl.data.rows import BLOCK, NONE, Chosen, blocks, chunks
 from hpcdl.data.windows import CENTER, center_window, crop_resize, crop_windows
 from hpcdl.errors import ConfigError, DataError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Batch = tuple[tf.Tensor, tf.Tensor]
-Chosen = Callable[[Numbers, int], tuple[Numbers, npt.NDArray[np.float32]]]
-"""Places in an epoch, and its number -> the samples there, and their random numbers (n, columns)."""
 EPOCHS = 2**31
 """More than anyone trains."""
-CHUNK = 8192
-"""Samples whose order and random numbers are computed at once."""
-BLOCK = 32
-"""Stored images that are read at once."""
 CHUNKS = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, None]), tf.TensorSpec([None], tf.int64)]
 BLOCKS = [*CHUNKS[:2], tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 3], tf.int32)]
-NONE = -1
-"""A sample that is not there."""
 NO_DRAWS = 1
 """Random numbers of a sample that needs none: TensorFlow 2.18 crashes where it unbatches elements without content."""
 CROP = "random-resized-crop"
@@ -129,12 +121,12 @@ class Batches:
             return
         sizes = {part.stop - part.start for part in parts}
         most = max(sizes)
-        chunks = _chunks(parts, chosen, epochs)
+        samples = chunks(parts, chosen, epochs)
         if isinstance(self._split, Encoded) and most:
-            feed = Feed(_blocks(self._split, chunks, most), BLOCKS, ahead=2 * -(-most // BLOCK))
+            feed = Feed(blocks(self._split, samples, most), BLOCKS, ahead=2 * -(-most // BLOCK))
             batches = self._of_files(feed.dataset(), most, filled=len(sizes) > 1, training=training)
         else:
-            feed = Feed(chunks, CHUNKS, ahead=1)
+            feed = Feed(samples, CHUNKS, ahead=1)
             batches = self._of_memory(feed.dataset().flat_map(_cut), training=training)
         options = tf.data.Options()
         options.autotune.enabled = False  # nothing is left to it, and an epoch's end waits for its thread, seconds long
@@ -146,8 +138,8 @@ class Batches:
                 except tf.errors.OpError as error:
                     if isinstance(self._split, Images):
                         raise feed.error or error from None
-                    samples, _ = chosen(np.arange(part.start, part.stop), epoch)
-                    raise self._named(self._split, samples, feed.error or error) from None
+                    places, _ = chosen(np.arange(part.start, part.stop), epoch)
+                    raise self._named(self._split, places, feed.error or error) from None
                 yield batch
         finally:
             feed.close()
@@ -181,7 +173,7 @@ class Batches:
 
         return shares.map(batch, num_parallel_calls=2, deterministic=True)
 
-    def _of_files(self, blocks: tf.data.Dataset, most: int, *, filled: bool, training: bool) -> tf.data.Dataset:
+    def _of_files(self, stored: tf.data.Dataset, most: int, *, filled: bool, training: bool) -> tf.data.Dataset:
         """Image by image, so that the workers go on from one batch into the next, and from one epoch into the next."""
         size, channels = self.shape[0], self.shape[2]
         split: Any = self._split
@@ -216,7 +208,7 @@ class Batches:
             return self._mix(images[:count], samples[:count], random[:count], training=training)
 
         # Twice the workers: one that has done its image finds the next waiting.
-        images = blocks.unbatch().map(
+        images = stored.unbatch().map(
             image_if_any if filled else image, num_parallel_calls=2 * self._workers, deterministic=True
         )
         return images.batch(most).map(finish, num_parallel_calls=2, deterministic=True)
@@ -248,6 +240,13 @@ def _literally(function: Function) -> Function:
     return converted
 
 
+@_literally
+def _cut(samples: tf.Tensor, random: tf.Tensor, ends: tf.Tensor) -> tf.data.Dataset:
+    """Samples (n,) and their random numbers (n, columns), one element a share."""
+    places = tf.data.Dataset.from_tensor_slices((ends[:-1], ends[1:]))
+    return places.map(_literally(lambda start, stop: (samples[start:stop], random[start:stop])))
+
+
 def image_shape(split: Split, config: DataConfig) -> tuple[int, int, int]:
     """(height, width, channels) of what the network sees.
 
@@ -276,41 +275,3 @@ def as_tensor(array: npt.NDArray[Any]) -> tf.Tensor:
     """An array as a tensor, without a copy where TensorFlow can use its memory, which must then not change."""
     aligned = array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % 64 == 0
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if aligned and array.size else tf.constant(array)
-
-
-def _chunks(parts: Sequence[Share], chosen: Chosen, epochs: range) -> Iterator[Row]:
-    """Samples (n,) of several shares, their random numbers (n, columns), and the shares' ends (shares + 1,)."""
-    sizes = np.array([part.stop - part.start for part in parts])
-    chunk = np.cumsum(sizes) // CHUNK
-    groups = [[parts[place] for place in np.flatnonzero(chunk == number)] for number in np.unique(chunk)]
-    for epoch in epochs:
-        for group in groups:
-            places = np.concatenate([np.arange(part.start, part.stop) for part in group])
-            yield *chosen(places, epoch), np.cumsum([0] + [part.stop - part.start for part in group])
-
-
-@_literally
-def _cut(samples: tf.Tensor, random: tf.Tensor, ends: tf.Tensor) -> tf.data.Dataset:
-    """Samples (n,) and their random numbers (n, columns), one element a share."""
-    places = tf.data.Dataset.from_tensor_slices((ends[:-1], ends[1:]))
-    return places.map(_literally(lambda start, stop: (samples[start:stop], random[start:stop])))
-
-
-def _blocks(split: Encoded, chunks: Iterable[Row], most: int) -> Iterator[Row]:
-    """Samples (n,), their random numbers, what is stored of them or the paths of their files, and their shapes.
-
-    Every share has `most` samples, filled up with some that are not there.
-    """
-    for samples, random, ends in chunks:
-        for start, stop in pairwise(ends):
-            missing = (0, most - (stop - start))
-            filled = np.pad(samples[start:stop], missing, constant_values=NONE)
-            numbers = np.pad(random[start:stop], (missing, (0, 0)))
-            for first in range(0, most, BLOCK):
-                block = filled[first : first + BLOCK]
-                there = block != NONE
-                stored, shapes = np.full(len(block), b"", object), np.zeros((len(block), 3), np.int32)
-                stored[there] = (split.paths or split.read)(block[there])
-                if split.shapes is not None:
-                    shapes[there] = split.shapes[block[there]]
-                yield block, numbers[first : first + BLOCK], stored, shapes

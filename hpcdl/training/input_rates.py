@@ -14,7 +14,8 @@ import tensorflow as tf
 from hpcdl.config.schema import DataConfig, RunConfig
 from hpcdl.data.images import Encoded, ImageSet
 from hpcdl.data.order import layer_seeds, order, shares
-from hpcdl.data.pipeline import BLOCK, CROP, Batch, Batches
+from hpcdl.data.pipeline import CROP, Batch, Batches
+from hpcdl.data.rows import BLOCK
 from hpcdl.training.session import Session
 from hpcdl.training.trainer import make_model, make_replica
 

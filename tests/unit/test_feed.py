@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 from hpcdl.config.schema import DataConfig
-from hpcdl.data.feed import Feed, Row
+from hpcdl.data.feed import Feed
 from hpcdl.data.order import shares
 from hpcdl.data.pipeline import Batches
+from hpcdl.data.rows import Row
 from hpcdl.data.sources import cifar
 
 SPECS = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([2])]
