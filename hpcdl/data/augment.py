@@ -16,9 +16,10 @@ import tensorflow as tf
 from hpcdl.data.batchwise import cover, grouped, height_width, whole, within
 from hpcdl.data.color import color_jitter
 from hpcdl.data.randaugment import randaugment
+from hpcdl.data.windows import TRIES
 
 DRAWS = {
-    "random-resized-crop": 22,
+    "random-resized-crop": 2 * TRIES + 2,
     "pad-crop": 2,
     "flip": 1,
     "randaugment": 2,

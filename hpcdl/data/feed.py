@@ -1,8 +1,8 @@
 """What Python works out, for a tf.data pipeline to take.
 
-A pipeline that calls Python can stop for ever: when its iterator is dropped, Python waits until the
-iterator's threads have ended, and one of them waits for Python. So a thread of ours puts arrays into
-a queue of TensorFlow's, from which the pipeline takes them, and the queue is closed before the iterator goes.
+A process whose pipeline called Python has hung at its end: the interpreter waited for the iterator, and the
+iterator for a thread that waited for the interpreter. So a thread of ours puts arrays into a queue of TensorFlow's,
+from which the pipeline takes them, and the queue is closed before the iterator goes.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hpcdl.data.batchwise import whole
 Size = int | tuple[int, int]
 """Height and width, or the side of a square."""
 TRIES = 10
-"""How often a window is drawn that does not fit."""
+"""Windows that are drawn until one fits."""
 SMALLEST = 0.08
 """Least share of the area that a random window covers."""
 RATIOS = np.exp(np.log(4 / 3) * (np.arange(-255, 256, 2) / 256)).astype(np.float32)
@@ -32,7 +32,7 @@ def crop_windows(heights: tf.Tensor, widths: tf.Tensor, draws: tf.Tensor) -> tf.
     Args:
         heights: (batch,), int32, of the images.
         widths: (batch,), int32.
-        draws: (batch, 22): each try's share, each try's ratio, the place.
+        draws: (batch, 2 * TRIES + 2): each try's share, each try's ratio, the place.
 
     Returns:
         (batch, 4), int32: top, left, height, width.
