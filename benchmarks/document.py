@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +9,12 @@ from typing import Any
 
 from hpcdl.launch.topology import read_topology
 from hpcdl.records import write_json
+
+
+def machine() -> str:
+    """Cores that this process may use, and the processor's name."""
+    topology = read_topology()
+    return f"{topology.cores} cores, {topology.model}"
 
 
 def write(path: Path, figures: dict[str, Any], *packages: str) -> None:
@@ -24,7 +29,7 @@ def write(path: Path, figures: dict[str, Any], *packages: str) -> None:
     facts = {
         "schema": 1,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{read_topology().cores} cores, {platform.processor() or platform.machine()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in packages},
     }
     write_json(path, facts | figures)

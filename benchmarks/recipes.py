@@ -3,7 +3,8 @@
     python benchmarks/recipes.py --out DIR [--data DIR] [--ranks 1,2] [--seeds 0,1,2] [RECIPE …]
 
 Each run is `hpcdl run RECIPE -n RANKS` with nothing changed but, where asked for, the seed. What
-DIR/results.json holds already is not run again. Without names: all recipes whose data are found.
+DIR/results.json holds already is not run again. Without names: all recipes whose data are found. Under
+`taskset -c 0` the ranks share one core, and the table says so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,9 +21,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from document import machine
+
 from hpcdl.config.load import load, recipe_names
 from hpcdl.data.sources.registry import locate
 from hpcdl.errors import DataError
+from hpcdl.launch.topology import read_topology
 from hpcdl.records import write_json, write_text
 
 Row = dict[str, Any]
@@ -64,20 +67,21 @@ def run(recipe: str, ranks: int, seed: int, place: Path) -> Row:
         "images_per_s": summary["images_per_s"],
         "versions": environment["versions"],
         "date": began.isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
+        "cores": read_topology().cores,
+        "machine": machine(),
     }
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown, in the order of the recipes."""
     lines = [
-        "| command | data | epochs | test accuracy | best | seconds | of the whole command |",
-        "|---|---|---|---|---|---|---|",
+        "| command | cores | data | epochs | test accuracy | best | seconds | of the whole command |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=_key):
         kind = "synthetic stand-in" if row["synthetic"] else "real"
         lines.append(
-            f"| `{row['command']}` | {kind} | {row['epochs']} | {row['test_accuracy']:.4f} "
+            f"| `{row['command']}` | {row['cores']} | {kind} | {row['epochs']} | {row['test_accuracy']:.4f} "
             f"| {row['best_test_accuracy']:.4f} | {row['train_seconds']:.0f} | {row['command_seconds']:.0f} |"
         )
     return "\n".join(lines) + "\n"
