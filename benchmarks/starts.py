@@ -15,6 +15,7 @@ from typing import Any
 
 from document import write
 
+from hpcdl.cli import prepare
 from hpcdl.config.load import load
 from hpcdl.data.images import ImageSet
 from hpcdl.data.sources import registry as sources
@@ -34,7 +35,7 @@ def seeds(text: str) -> list[int]:
 def trained(recipe: str, seed: int, epochs: int, evaluate: bool, data: ImageSet) -> Row:
     """Accuracies after the last epoch of one start."""
     values = [f"train.seed={seed}", f"train.epochs={epochs}", f"train.evaluate={str(evaluate).lower()}"]
-    config = load(recipe, [*values, "launch.threads=1"])
+    config = prepare.recipe(recipe, [*values, "launch.threads=1"], 1, "single")
     times = StepTimes(Path(os.devnull))
     try:
         summary = Trainer(config, data, join({}, "single"), times, lambda event: None).train()

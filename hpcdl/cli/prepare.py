@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpcdl.config.engines import resolve
 from hpcdl.config.load import load
+from hpcdl.config.precision import settle
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import DataError
 from hpcdl.launch.mpirun import find_mpirun
@@ -29,7 +30,7 @@ def recipe(config: str, overrides: Sequence[str], ranks: int, engine: str = "aut
     resolved = load(config, overrides)
     check_model(resolved.model.name)
     resolve(resolved.engine.name, ranks)
-    return resolved
+    return settle(resolved, bfloat16=read_topology().bfloat16)
 
 
 def data_path(config: RunConfig, option: str | None) -> Path:

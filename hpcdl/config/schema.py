@@ -77,10 +77,22 @@ class DataConfig(Section):
     size: Positive | None = None
     """Height and width that the network sees; null: the images' own, for sets whose images have all one."""
     augment: list[
-        Literal["pad-crop", "random-resized-crop", "flip", "color-jitter", "randaugment", "cutout", "mixup", "cutmix"]
+        Literal[
+            "pad-crop",
+            "random-resized-crop",
+            "flip",
+            "alternate-flip",
+            "color-jitter",
+            "randaugment",
+            "cutout",
+            "mixup",
+            "cutmix",
+        ]
     ] = []
-    """Random changes of each training image, as functions of (seed, epoch, sample); mixup and cutmix mix pairs within
-    a micro-batch."""
+    """Random changes of each training image, as functions of (seed, epoch, sample); alternate-flip mirrors an image in
+    every second epoch; mixup and cutmix mix pairs within a micro-batch."""
+    padding: Positive = 4
+    """pad-crop: pixels on each side."""
     normalize: Literal["unit", "centered", "symmetric", "standard", "caffe", "none"] = "unit"
     """unit: pixels in [0, 1]; centered: [-0.5, 0.5]; symmetric: [-1, 1]; standard: less the set's channel mean, over
     its deviation; caffe: BGR in [0, 255] less ImageNet's means, as VGG's weights expect; none: [0, 255]."""
@@ -89,7 +101,7 @@ class DataConfig(Section):
     def _crops_once(self) -> DataConfig:
         if len(set(self.augment)) < len(self.augment):
             raise ValueError(f"each augmentation once, and not {self.augment}")
-        for one, other in (("pad-crop", "random-resized-crop"), ("mixup", "cutmix")):
+        for one, other in (("pad-crop", "random-resized-crop"), ("flip", "alternate-flip"), ("mixup", "cutmix")):
             if one in self.augment and other in self.augment:
                 raise ValueError(f"one of {one} and {other}, and not both")
         return self
@@ -221,8 +233,9 @@ class TrainConfig(Section):
     """Images a forward pass; an update takes global_batch / micro_batch of them, dealt to the ranks."""
     label_smoothing: Fraction = 0.0
     """Share of each label that is spread evenly over all classes (Szegedy et al. 2016, section 7)."""
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """The Keras dtype policy; mixed_float16 scales the loss, and moves the scale alike on all ranks."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = "float32"
+    """The Keras dtype policy; mixed_float16 scales the loss, and moves the scale alike on all ranks. auto:
+    mixed_bfloat16 where the processor has instructions for it, float32 elsewhere."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Start of every random number: weights, order, augmentation."""
     deterministic: bool = False

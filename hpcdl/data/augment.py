@@ -22,6 +22,7 @@ DRAWS = {
     "random-resized-crop": 2 * TRIES + 2,
     "pad-crop": 2,
     "flip": 1,
+    "alternate-flip": 1,
     "randaugment": 2,
     "color-jitter": 3,
     "cutout": 2,
@@ -29,8 +30,6 @@ DRAWS = {
     "cutmix": 3,
 }
 """How many draws each augmentation takes, in the order in which they are applied: geometry, colour, cutout, mixing."""
-PADDING = 4
-"""Pixels on each side in pad_crop."""
 CUTOUT = 0.5
 """Side of cutout's square as a share of the image's shorter side: 16 of 32 pixels."""
 
@@ -46,9 +45,11 @@ def split(names: Sequence[str], draws: tf.Tensor) -> dict[str, tf.Tensor]:
     return dict(zip(wanted, tf.split(draws, [DRAWS[name] for name in wanted], axis=1), strict=True)) if wanted else {}
 
 
-def apply(names: Sequence[str], images: tf.Tensor, draws: tf.Tensor, fill: float | Sequence[float] = 0.0) -> tf.Tensor:
-    """Applies what keeps an image's size and mixes no pairs, in one order: pad-crop, flip, randaugment, color-jitter,
-    cutout.
+def apply(
+    names: Sequence[str], images: tf.Tensor, draws: tf.Tensor, fill: float | Sequence[float] = 0.0, padding: int = 4
+) -> tf.Tensor:
+    """Applies what keeps an image's size and mixes no pairs, in one order: pad-crop, flip (alternate-flip is one, whose
+    draws alternate), randaugment, color-jitter, cutout.
 
     A random-resized-crop is the reader's work, before this (`hpcdl.data.windows`), and mixup and cutmix come after it
     (`hpcdl.data.mixing`). Both take their columns from `split`.
@@ -58,11 +59,13 @@ def apply(names: Sequence[str], images: tf.Tensor, draws: tf.Tensor, fill: float
         images: (batch, height, width, channels).
         draws: (batch, the sum of DRAWS over the names).
         fill: what cutout leaves, a value for all channels or one for each.
+        padding: pixels on each side, for pad-crop.
     """
     own = split(names, draws)
     changes: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-        "pad-crop": pad_crop,
+        "pad-crop": partial(pad_crop, padding=padding),
         "flip": flip,
+        "alternate-flip": flip,
         "randaugment": randaugment,
         "color-jitter": color_jitter,
         "cutout": partial(cutout, fill=fill),
@@ -73,17 +76,18 @@ def apply(names: Sequence[str], images: tf.Tensor, draws: tf.Tensor, fill: float
     return images
 
 
-def pad_crop(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Pads each side by 4 zeros and cuts the original size out again (He et al. 2015, section 4.2).
+def pad_crop(images: tf.Tensor, draws: tf.Tensor, padding: int = 4) -> tf.Tensor:
+    """Pads each side with zeros, by 4 in He et al. 2015, section 4.2, and cuts the original size out again.
 
     Args:
-        images: (batch, height, width, channels), at least 4 pixels a side.
-        draws: (batch, 2), the first row and the first column of the cut: 0 … 8 of the padded image.
+        images: (batch, height, width, channels), at least `padding` pixels a side.
+        draws: (batch, 2), the first row and the first column of the cut: 0 … 2 padding of the padded image.
+        padding: pixels on each side.
     """
-    offsets = whole(draws, 2 * PADDING + 1)
+    offsets = whole(draws, 2 * padding + 1)
     for axis in (1, 2):
         images = grouped(
-            offsets[:, axis - 1], [partial(_shift, axis, at - PADDING) for at in range(2 * PADDING + 1)], images
+            offsets[:, axis - 1], [partial(_shift, axis, at - padding) for at in range(2 * padding + 1)], images
         )
     return images
 

@@ -16,7 +16,7 @@ from hpcdl.data.feed import Feed
 from hpcdl.data.images import Encoded, Images, ImageSet, Split
 from hpcdl.data.inspect_images import damaged
 from hpcdl.data.normalize import normalize
-from hpcdl.data.order import Numbers, Share, draws, order
+from hpcdl.data.order import Numbers, Share, alternating, draws, order
 from hpcdl.data.rows import BLOCK, NONE, Chosen, blocks, chunks
 from hpcdl.data.windows import CENTER, center_window, crop_resize, crop_windows
 from hpcdl.errors import ConfigError, DataError
@@ -29,7 +29,7 @@ CHUNKS = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, None]), tf.Tenso
 BLOCKS = [*CHUNKS[:2], tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 3], tf.int32)]
 NO_DRAWS = 1
 """Random numbers of a sample that needs none: TensorFlow 2.18 crashes where it unbatches elements without content."""
-CROP = "random-resized-crop"
+CROP, ALTERNATE = "random-resized-crop", "alternate-flip"
 MIXING = {"mixup": mixing.mixup, "cutmix": mixing.cutmix}
 
 
@@ -44,8 +44,8 @@ class Batches:
         workers: images that are decoded at the same time.
 
     Raises:
-        ConfigError: the images have no one size, and the recipe names none; or grey ones are to be normalised for
-            colour.
+        ConfigError: the images have no one size, and the recipe names none; grey ones are to be normalised for
+            colour; or an image is smaller than its padding.
     """
 
     def __init__(
@@ -62,6 +62,12 @@ class Batches:
         self._micro_batch, self._workers = micro_batch, workers
         self._members: Numbers | None = None
         self._augment = [name for name in augment.DRAWS if name in config.augment]
+        if "pad-crop" in self._augment and config.padding > min(self.shape[:2]):
+            raise ConfigError(
+                f"padding of {config.padding} pixels for images of {self.shape[0]} x {self.shape[1]}",
+                "at most the image's shorter side",
+                "lower data.padding, or leave pad-crop out",
+            )
         with tf.device("/CPU:0"):
             self._labels = as_tensor(split.labels)
             self._pixels = as_tensor(split.pixels) if isinstance(split, Images) else None
@@ -92,11 +98,16 @@ class Batches:
         Raises:
             DataError: a stored image cannot be read or decoded; it names the image.
         """
-        width = max(NO_DRAWS, sum(augment.DRAWS[name] for name in self._augment))
+        ends = np.cumsum([augment.DRAWS[name] for name in self._augment] or [NO_DRAWS])
+        width = int(ends[-1])
 
         def chosen(places: Numbers, epoch: int) -> tuple[Numbers, npt.NDArray[np.float32]]:
             samples = self._samples(order(places, len(self), seed, epoch))
-            return samples, draws(samples, width, seed, epoch)
+            random = draws(samples, width, seed, epoch)
+            if ALTERNATE in self._augment:
+                column = ends[self._augment.index(ALTERNATE)] - 1
+                random[:, column] = alternating(draws(samples, width, seed, 0)[:, column], epoch)
+            return samples, random
 
         return self._iterate(parts, chosen, range(first, EPOCHS), training=True)
 
@@ -216,7 +227,8 @@ class Batches:
     def _change(self, images: tf.Tensor, random: tf.Tensor, *, training: bool) -> tf.Tensor:
         """Augments and normalises images in [0, 255] of the network's size, each for itself."""
         if training and self._augment:
-            images = augment.apply(self._augment, images, random, [255 * mean for mean in self._dataset.mean])
+            fill = [255 * mean for mean in self._dataset.mean]
+            images = augment.apply(self._augment, images, random, fill, self._config.padding)
         scheme, dataset = self._config.normalize, self._dataset
         return normalize(tf.cast(images, tf.float32), scheme, dataset.mean, dataset.std)
 

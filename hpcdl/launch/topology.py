@@ -23,6 +23,7 @@ class Topology:
         cores: whole cores' worth of time that it may use: not more than its control group allows.
         model: the processor's name.
         memory_gib: memory of the node.
+        bfloat16: its processors have instructions for it.
     """
 
     host: str
@@ -30,6 +31,7 @@ class Topology:
     cores: int
     model: str
     memory_gib: float
+    bfloat16: bool = False
 
 
 def read_topology() -> Topology:
@@ -39,8 +41,9 @@ def read_topology() -> Topology:
         host=gethostname(),
         cpus=cpus,
         cores=usable_cores(len(siblings(cpus)), cpu_quota()),
-        model=_model(),
+        model=_told("model name") or platform.machine(),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        bfloat16=computes_bfloat16(_told("flags") or _told("Features")),
     )
 
 
@@ -52,6 +55,15 @@ def usable_cores(cores: int, quota: float | None) -> int:
         quota: processors' worth of time that the control group grants, None without a limit.
     """
     return max(1, min(cores, math.floor(quota))) if quota else max(1, cores)
+
+
+def computes_bfloat16(flags: str) -> bool:
+    """Whether a processor has instructions for bfloat16.
+
+    Args:
+        flags: what Linux tells of it: of AMX or AVX-512 on x86, of the Arm extension on aarch64.
+    """
+    return not {"amx_bf16", "avx512_bf16", "bf16"}.isdisjoint(flags.split())
 
 
 def siblings(cpus: Iterable[int], root: Path = Path("/sys/devices/system/cpu")) -> set[str]:
@@ -97,10 +109,10 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _model() -> str:
+def _told(name: str) -> str:
+    """What /proc/cpuinfo says of the first processor; empty where it says nothing."""
     lines = _text(Path("/proc/cpuinfo")).splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == name), "")
 
 
 def is_root() -> bool:

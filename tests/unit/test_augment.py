@@ -277,7 +277,8 @@ def test_operations_take_floats(name: str) -> None:
 def test_draws_are_split_in_one_order() -> None:
     draws = tf.constant(np.arange(30, dtype=np.float32)[np.newaxis])
     assert list(DRAWS) == [
-        "random-resized-crop", "pad-crop", "flip", "randaugment", "color-jitter", "cutout", "mixup", "cutmix"
+        "random-resized-crop", "pad-crop", "flip", "alternate-flip", "randaugment", "color-jitter", "cutout", "mixup",
+        "cutmix",
     ]  # fmt: skip
     own = augment.split(["mixup", "color-jitter", "random-resized-crop", "flip", "randaugment"], draws[:, :29])
     assert {name: columns.numpy()[0].tolist() for name, columns in own.items()} == {

@@ -10,6 +10,7 @@ import pytest
 
 from hpcdl.config.checks import check_ranks
 from hpcdl.config.load import dump, load, recipe_names
+from hpcdl.config.precision import settle
 from hpcdl.config.schema import OptimizerConfig, RunConfig, Section
 from hpcdl.errors import ConfigError
 from hpcdl.models.registry import check
@@ -200,3 +201,13 @@ def test_every_key_says_what_it_is() -> None:
         ]
 
     assert undocumented(RunConfig) == []
+
+
+@pytest.mark.parametrize(("bfloat16", "precision"), [(True, "mixed_bfloat16"), (False, "float32")])
+def test_a_precision_that_is_left_to_the_machine_is_settled(bfloat16: bool, precision: str) -> None:
+    asked = load("cifar10-resnet20", ["train.precision=auto", "train.epochs=3"])
+    assert settle(asked, bfloat16=bfloat16) == load(
+        "cifar10-resnet20", [f"train.precision={precision}", "train.epochs=3"]
+    )
+    told = load("cifar10-resnet20", ["train.precision=mixed_float16"])
+    assert settle(told, bfloat16=bfloat16) is told

@@ -16,7 +16,7 @@ from hpcdl.launch import folder as folders
 from hpcdl.launch import supervisor
 from hpcdl.launch.mpirun import find_mpirun, mpirun_argv
 from hpcdl.launch.plan import Machine, plan_recipe, plan_script
-from hpcdl.launch.topology import Topology, cpu_quota, siblings, usable_cores
+from hpcdl.launch.topology import Topology, computes_bfloat16, cpu_quota, siblings, usable_cores
 from hpcdl.launch.tuning import check_slots, tune
 
 NODE = Topology("node1", tuple(range(8)), 8, "a processor", 64.0)
@@ -116,6 +116,20 @@ def test_ranks_that_have_no_place_are_refused(tmp_path: Path) -> None:
 )
 def test_cores_are_what_can_be_used(cores: int, quota: float | None, usable: int) -> None:
     assert usable_cores(cores, quota) == usable
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [
+        ("fpu avx2 avx512_bf16", True),
+        ("amx_bf16 amx_tile", True),
+        ("asimd bf16 i8mm", True),
+        ("fpu avx2", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_is_a_flag_of_the_processor(flags: str, has: bool) -> None:
+    assert computes_bfloat16(flags) == has
 
 
 def test_hardware_threads_of_a_core_count_once(tmp_path: Path) -> None:

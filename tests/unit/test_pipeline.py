@@ -196,6 +196,38 @@ def test_files_need_a_size(data: ImageSet) -> None:
         Batches(of, of.train, config())
 
 
+def test_flips_alternate(data: ImageSet) -> None:
+    """Each image one way in even epochs and the other in odd ones; about half of them start mirrored."""
+    batches, parts = Batches(data, data.train, config(augment=["pad-crop", "alternate-flip"], padding=1)), PARTS
+    one, two, three = (_uncropped(data, an_epoch(batches, parts, epoch=epoch), epoch) for epoch in range(3))
+    assert (one != two).all() and (one == three).all()
+    assert 95 < one.sum() < 155
+
+
+PARTS = shares(250, 100, 50, 0, 1)
+
+
+def _uncropped(data: ImageSet, batches: list[Any], epoch: int) -> Any:
+    """Which samples of an epoch were mirrored, looking at what no padding of 1 reaches."""
+    images = np.concatenate([images.numpy() for images, _ in batches])
+    samples = permutation(250, 0, epoch)
+    offsets = (draws(samples, 3, 0, epoch)[:, :2] * 3).astype(int) - 1
+    plain = data.train.pixels[samples] / 255
+    mirrored = np.zeros(250, bool)
+    for image, sample, original, (down, right) in zip(images, samples, plain, offsets, strict=True):
+        moved = np.roll(original, (-down, -right), (0, 1))[1:-1, 1:-1]
+        inner = image[1:-1, 1:-1]
+        ways = [np.abs(inner - way).max() < 1e-5 for way in (moved, moved[:, ::-1])]
+        assert sum(ways) == 1
+        mirrored[sample] = ways[1]
+    return mirrored
+
+
+def test_padding_that_no_image_has_room_for_is_refused(data: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="padding of 33 pixels for images of 32 x 32"):
+        Batches(data, data.train, config(augment=["pad-crop"], padding=33))
+
+
 def test_grey_images_have_no_blue(data: ImageSet) -> None:
     grey = Images(data.train.pixels[..., :1].copy(), data.train.labels)
     with pytest.raises(ConfigError, match="colour"):
