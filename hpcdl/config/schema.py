@@ -245,8 +245,10 @@ class TrainConfig(Section):
     """Compare the ranks' weights after this many updates, more rarely where that takes over 1 %; null never does."""
     steps: Positive | None = None
     """Stop after this many updates in all; null trains all epochs."""
-    evaluate: bool = True
-    """Evaluate on the test set, and on what data.validation holds out, after every epoch."""
+    evaluate: bool | Literal["end"] = True
+    """Evaluate on the test set, and on what data.validation holds out, after every epoch; end: after the last alone."""
+    mirror: bool = False
+    """Evaluate each image and its mirror image, and average the two answers."""
     patience: Positive | None = None
     """Stop after so many epochs without a lower loss on what data.validation holds out; null: train all epochs."""
     target: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -321,9 +323,9 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _can_stop(self) -> RunConfig:
         train = self.train
-        if train.patience is not None and not (self.data.validation and train.evaluate):
+        if train.patience is not None and not (self.data.validation and train.evaluate is True):
             raise ValueError("data.validation above 0 and train.evaluate=true with train.patience, which watches it")
-        if train.target is not None and not train.evaluate:
+        if train.target is not None and train.evaluate is not True:
             raise ValueError("train.evaluate=true with train.target, a test accuracy")
         if train.steps is not None and self.phases:
             raise ValueError("train.steps=null with phases, which count epochs")

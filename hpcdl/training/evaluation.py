@@ -32,6 +32,7 @@ from hpcdl.errors import ConfigError, DataError, DivergenceError
 from hpcdl.launch.topology import read_topology
 from hpcdl.training.finished import FinishedRun, Network
 from hpcdl.training.trainer import TEST_BATCH
+from hpcdl.training.views import probabilities
 
 TOP = 5
 TOP_FROM = 10
@@ -286,23 +287,23 @@ def answer(
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(reduction=None, dtype="float32")
 
     def forward(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        probabilities = network.model(pixels, training=False)
-        return cross_entropy(labels, probabilities), tf.cast(probabilities, tf.float32)
+        answers = probabilities(network.model, pixels, mirror=network.run.config.train.mirror)
+        return cross_entropy(labels, answers), tf.cast(answers, tf.float32)
 
     # In a graph Keras's loss takes the softmax's input, as in training.
     ask = tf.function(forward, autograph=False, reduce_retracing=True)
     parts, done = [], 0
     for pixels, known in batches.plain(shares(len(batches), TEST_BATCH, TEST_BATCH, 0, 1)):
-        losses, probabilities = (each.numpy() for each in ask(pixels, known))
-        if not np.isfinite(probabilities).all():
+        losses, answers = (each.numpy() for each in ask(pixels, known))
+        if not np.isfinite(answers).all():
             raise DivergenceError(
-                f"{network.run.model_path} answers {probabilities[~np.isfinite(probabilities)][0]}",
+                f"{network.run.model_path} answers {answers[~np.isfinite(answers)][0]}",
                 "finite probabilities",
                 "train again with a lower optimizer.learning_rate",
             )
-        labels, best = known.numpy(), top_classes(probabilities, min(top, network.outputs))
-        theirs = np.take_along_axis(probabilities, best, axis=1)
-        parts.append((labels, losses, label_places(probabilities, labels), best, theirs))
+        labels, best = known.numpy(), top_classes(answers, min(top, network.outputs))
+        theirs = np.take_along_axis(answers, best, axis=1)
+        parts.append((labels, losses, label_places(answers, labels), best, theirs))
         done += len(labels)
         if progress:
             progress(done, len(batches))

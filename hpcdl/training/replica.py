@@ -10,6 +10,7 @@ import tensorflow as tf
 from hpcdl.engine.base import Engine
 from hpcdl.training.loss import Loss, cross_entropy
 from hpcdl.training.state import State
+from hpcdl.training.views import probabilities
 
 Tensors = list[tf.Tensor]
 
@@ -33,6 +34,7 @@ class Replica:
         ordered: fold all rows in the one order that does not depend on the ranks: every rank gets
             every row, at micro-batches times the traffic and memory.
         wire: the 16-bit type in which gradients travel.
+        mirror: evaluate each image and its mirror image together.
     """
 
     def __init__(
@@ -44,10 +46,11 @@ class Replica:
         loss: Loss,
         ordered: bool = False,
         wire: tf.DType | None = None,
+        mirror: bool = False,
     ) -> None:
         self.model, self.optimizer, self.state = model, optimizer, State(model)
         self._engine, self._loss, self._micro_batch = engine, loss, micro_batch
-        self._ordered, self._wire = ordered, wire
+        self._ordered, self._wire, self._mirror = ordered, wire, mirror
         optimizer.build(model.trainable_variables)
         self._decays = [1.0] * len(model.trainable_variables) + self.state.momenta + [1.0]
         # A network without state looks at one image at a time: cutting its batch changes nothing
@@ -162,7 +165,7 @@ class Replica:
 
     def _evaluate(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """[loss, hits, images] of this rank's images; the loss is the cross-entropy, whatever is trained."""
-        predictions = self.model(images, training=False)
+        predictions = probabilities(self.model, images, mirror=self._mirror)
         count = tf.cast(tf.shape(images)[0], tf.float32)
         return tf.stack([cross_entropy()(labels, predictions), _hits(labels, predictions), count])
 

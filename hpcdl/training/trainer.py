@@ -95,8 +95,8 @@ class Trainer:
         batches = self._train.epochs(self._shares, self._config.train.seed)
         for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
             parts = self._shares[: self.updates - first]
-            logs = self._epoch(epoch, first, parts, batches, whole) | self._evaluate()
             made = first + len(parts)
+            logs = self._epoch(epoch, first, parts, batches, whole) | self._evaluate(last=made == self.updates)
             self._emit({"event": "epoch", "epoch": epoch + 1, "update": made, **logs})
             reason = stop.after(logs)
             if reason:
@@ -129,9 +129,10 @@ class Trainer:
         _check_finite(loss, "an evaluation")
         return {"loss": loss / count, "accuracy": hits / count}
 
-    def _evaluate(self) -> dict[str, float]:
-        """What is evaluated after every epoch."""
-        splits = {"validation": self._validation, "test": self._test} if self._config.train.evaluate else {}
+    def _evaluate(self, *, last: bool) -> dict[str, float]:
+        """What is evaluated after an epoch."""
+        wanted = last if self._config.train.evaluate == "end" else self._config.train.evaluate
+        splits = {"validation": self._validation, "test": self._test} if wanted else {}
         return {
             f"{name}_{metric}": value
             for name, batches in splits.items()
@@ -211,6 +212,7 @@ def make_replica(config: RunConfig, model: keras.Model, engine: Engine) -> Repli
         cross_entropy(train.label_smoothing),
         ordered=train.deterministic,
         wire=WIRES[config.engine.compression],
+        mirror=train.mirror,
     )
 
 

@@ -184,6 +184,18 @@ def test_another_accuracy_than_the_runs_is_told_in_a_line(call: Call, cifar_run:
     assert "the run's data were: test" in line
 
 
+def test_the_mirror_is_looked_into_as_in_the_run(call: Call, cifar_run: Path, small_cifar: Path) -> None:
+    import keras
+
+    config = dump(load("cifar10-cnn", [f"data.path={small_cifar}", "train.mirror=true"]))
+    (cifar_run / "config.yaml").write_text(config, encoding="utf-8")
+    answer = json.loads(call("evaluate", "run", "--samples", "0", "--json"))
+    pixels, labels = test_set(small_cifar)
+    model = keras.models.load_model(cifar_run / "model.keras")
+    both = (model.predict(pixels / 255.0, verbose=0) + model.predict(pixels[:, :, ::-1] / 255.0, verbose=0)) / 2
+    _check_scores(answer, both, labels)
+
+
 def test_splits_are_those_of_the_run(call: Call, cifar_run: Path, small_cifar: Path) -> None:
     with pytest.raises(HpcdlError, match=r"data\.validation is 0"):
         call("evaluate", "run", "--split", "validation")

@@ -37,14 +37,16 @@ def train(*overrides: str) -> record.Findings:
     folder = record.out() / "trainer"
     folder.mkdir(exist_ok=True)
     times = StepTimes(folder / f"{world.rank}.csv")
-    recipe, summary = phases.train_phases(
-        config, cifar.load(record.data()), session.current(), times, lambda event: None
-    )
+    events: list[dict[str, Any]] = []
+    recipe, summary = phases.train_phases(config, cifar.load(record.data()), session.current(), times, events.append)
     times.close()
     if world.is_leader and overrides == ("optimizer.learning_rate=0.05",):
         job.save_model(recipe.finished(), record.out() / "small.keras")
     steps = np.loadtxt(folder / f"{world.rank}.csv", delimiter=",", skiprows=2, ndmin=2)  # the first step traces
-    found = {"communication": steps[:, 4].sum() / steps[:, 2].sum()}
+    found = {
+        "communication": steps[:, 4].sum() / steps[:, 2].sum(),
+        "evaluations": sum(event["event"] == "epoch" and "test_loss" in event for event in events),
+    }
     return found | {f"summary {name}": value for name, value in summary.items()} | record.weights_of(recipe.model)
 
 
@@ -83,7 +85,14 @@ SETTINGS: dict[str, Sequence[str]] = {
         "optimizer.momentum=0.99",
     ),
     "target": ("train.evaluate=true", "train.epochs=4", "train.target=0.01"),
-    "two epochs": ("train.epochs=2", "optimizer.name=lamb", "optimizer.momentum=null", "optimizer.decay=kernels"),
+    "two epochs": (
+        "train.epochs=2",
+        "optimizer.name=lamb",
+        "optimizer.momentum=null",
+        "optimizer.decay=kernels",
+        "train.evaluate=end",
+        "train.mirror=true",
+    ),
 }
 
 

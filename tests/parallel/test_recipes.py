@@ -163,6 +163,21 @@ def test_deterministic_runs_repeat_and_learn_the_same(ranks: Found) -> None:
     assert_same(weights(ranks[0], "ordered"), weights(ranks[0], "ordered again"), atol=0)
 
 
+def test_the_mirror_is_looked_into_at_the_end(ranks: Found, data: Path) -> None:
+    """Both answers of plain Keras, averaged; once a run, however many epochs it has."""
+    model = small_net.build("small", (32, 32, 3), 10)
+    model.set_weights(weights(ranks[0], "two epochs"))
+    test = cifar.load(data).test
+    images = standard(test.pixels)
+    both = (model.predict(images, verbose=0) + model.predict(images[:, :, ::-1], verbose=0)) / 2
+    loss = -np.log(both[np.arange(60), test.labels]).mean()
+    for found in ranks:
+        assert found["two epochs: evaluations"] == 1
+        assert found["two epochs: summary test_loss"] == pytest.approx(loss, rel=1e-5)
+        assert found["two epochs: summary test_accuracy"] == (both.argmax(1) == test.labels).mean()
+        assert found["target: evaluations"] == 1 and found["held out: evaluations"] > 1
+
+
 def test_phases_add_up(ranks: Found) -> None:
     for found in ranks:
         assert (found["two phases: summary updates"], found["two phases: summary images"]) == (8, 500)
