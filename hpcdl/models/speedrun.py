@@ -48,10 +48,10 @@ def speedrun(shape: Shape, classes: int) -> keras.Model:
 
 
 def speedrun_90(shape: Shape, classes: int) -> keras.Model:
-    """Three times two convolutions, of 64, 192 and 256 filters, on patches at the whole resolution."""
+    """Three times two convolutions, of 32, 96 and 192 filters, on patches at the whole resolution."""
     inputs = layers.Input(shape)
     x = _stem(inputs, FINE)
-    for filters in (64, 192, 256):
+    for filters in (32, 96, 192):
         x = _activated(layers.MaxPooling2D(2)(_identity(x, filters)))
         x = _activated(_identity(x, filters))
     return _classifier("speedrun-90", inputs, x, classes, scale=1 / 9)
