@@ -60,4 +60,5 @@ def locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseM
 
 
 def _expected(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input should be ")
+    told = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return "true or false" if told.startswith("a valid boolean") else told

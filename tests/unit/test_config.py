@@ -58,6 +58,8 @@ def test_overrides_take_yaml_values() -> None:
         ("launch.threads=0", "launch.threads=0", "or 'auto'", "launch.threads="),
         ("data.augment=[crop]", "data.augment.0='crop'", "'pad-crop', 'random-resized-crop', 'flip'", "data.augment"),
         ("data.augment=[flip, flip]", "data", "each augmentation once", "data."),
+        ("data.augment=[flip, alternate-flip]", "data", "one of flip and alternate-flip", "data."),
+        ("train.evaluate=sometimes", "train.evaluate='sometimes'", "true or false or 'end'", "train.evaluate="),
         ("data.augment=[mixup, cutmix]", "data", "one of mixup and cutmix", "data."),
         ("train.patience=2", "sections", "data.validation above 0", "(section.key=…)"),
         ("train.label_smoothing=1", "train.label_smoothing=1", "less than 1", "train.label_smoothing="),
