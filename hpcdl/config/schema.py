@@ -246,7 +246,8 @@ class TrainConfig(Section):
     steps: Positive | None = None
     """Stop after this many updates in all; null trains all epochs."""
     evaluate: bool | Literal["end"] = True
-    """Evaluate on the test set, and on what data.validation holds out, after every epoch; end: after the last alone."""
+    """Evaluate on the test set, and on what data.validation holds out, after every epoch; end: after the last
+    alone, of each phase where there are phases."""
     mirror: bool = False
     """Evaluate each image and its mirror image, and average the two answers."""
     patience: Positive | None = None
