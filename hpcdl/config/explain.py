@@ -10,13 +10,19 @@ from pydantic import BaseModel, ValidationError
 from hpcdl.errors import ConfigError
 
 
-def explain(error: ValidationError, model: type[BaseModel], name: str) -> ConfigError:
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    name: str,
+    required: str = "name, data.source and model.name in every recipe",
+) -> ConfigError:
     """Tells a validation's first problem.
 
     Args:
         error: what pydantic raised.
         model: the type that was validated.
-        name: the recipe, as the user named it.
+        name: the file, as the user named it.
+        required: the keys without a default, told where one is missing.
     """
     problem = error.errors()[0]
     section, path = locate(model, problem["loc"])
@@ -26,7 +32,7 @@ def explain(error: ValidationError, model: type[BaseModel], name: str) -> Config
         fix = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"remove {key}"
         return ConfigError(f"{name}: unknown key {key}", "one of: " + ", ".join(section.model_fields), fix)
     if problem["type"] == "missing":
-        return ConfigError(f"{name}: no {key}", "name, data.source and model.name in every recipe", f"add {key}")
+        return ConfigError(f"{name}: no {key}", required, f"add {key}")
     received, fix = f"{name}: {key}={problem['input']!r}", f"change {key}, in the file or on the command line ({key}=…)"
     if problem["type"] == "value_error":
         where, example = (f"keys of {key}", f"{key}.…") if key else ("sections", "section.key")

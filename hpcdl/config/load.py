@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from hpcdl.config.explain import explain
 from hpcdl.config.schema import LaunchConfig, RunConfig
+from hpcdl.config.yamlfile import Loader, parse, read
 from hpcdl.errors import ConfigError
 
 RECIPES = files("hpcdl.config") / "recipes"
@@ -53,9 +54,10 @@ def load(config: str, overrides: Sequence[str] = ()) -> RunConfig:
     """
     path = Path(config)
     if path.suffix in {".yaml", ".yml"} or os.sep in config:
-        document = _parse(_read(path), str(path))
+        text = read(path, "a recipe in YAML", "`hpcdl recipes copy NAME` writes one to start from")
+        document = parse(text, str(path))
     else:
-        document = _parse(recipe_text(config), config)
+        document = parse(recipe_text(config), config)
     for override in overrides:
         _override(document, override)
     return _validate(document, config)
@@ -79,51 +81,6 @@ def dump(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, where YAML would quietly keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"no file {path}", "a recipe in YAML", "`hpcdl recipes copy NAME` writes one to start from"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: {error}", "a readable YAML file in UTF-8", "check the path and its permissions"
-        ) from None
-
-
-def _parse(text: str, name: str) -> dict[str, Any]:
-    try:
-        document = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"{name}{place}: {problem}", "valid YAML", f"correct {name}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(
-            f"{name}: {type(document).__name__}",
-            "a mapping with name, data and model",
-            "see `hpcdl recipes show cifar10-cnn`",
-        )
-    return document
-
-
 def _override(document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key or any(not part for part in key.split(".")):
@@ -131,7 +88,7 @@ def _override(document: dict[str, Any], override: str) -> None:
             f"{override!r}", "section.key=value, for example train.epochs=1", "write the override with one ="
         )
     try:
-        value = yaml.load(text, _Loader)
+        value = yaml.load(text, Loader)
     except yaml.YAMLError:
         raise ConfigError(
             f"{override!r}", "a value in YAML, for example 1, 0.1, [flip] or null", "quote the value"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -76,6 +77,51 @@ def run(
             f"{received[0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
         )
     return code
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a short command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+NO_ANSWER = 124
+"""Code of a command that did not end in time, as of timeout(1)."""
+
+
+def ask(argv: Sequence[str], environ: Mapping[str, str], *, seconds: float = 30.0, text: str = "") -> Answer:
+    """Runs a short command to its end and answers what it said.
+
+    Args:
+        argv: the command.
+        environ: its whole environment.
+        seconds: after these it is ended, with code NO_ANSWER.
+        text: for its standard input.
+
+    Raises:
+        LaunchError: the command cannot be started.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            env=dict(environ),
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(NO_ANSWER, "", f"{argv[0]}: no answer in {seconds:g} s")
+    except OSError as error:
+        raise LaunchError(
+            f"{argv[0]}: {error.strerror}", "a program that can be started", "check the path, or load its module"
+        ) from None
+    return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

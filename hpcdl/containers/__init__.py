@@ -1,0 +1,1 @@
+"""Images of hpcdl for Apptainer and SingularityCE."""
