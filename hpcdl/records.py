@@ -190,3 +190,19 @@ def append_event(path: Path, event: dict[str, Any]) -> None:
     """Appends one event as one line, in a single write."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(event, allow_nan=False) + "\n")
+
+
+def latest_events(path: Path) -> dict[str, dict[str, Any]]:
+    """The latest event of each kind; nothing where no event was written yet. A line that is torn is left out."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                found[str(event.get("event"))] = event
+    except FileNotFoundError:
+        return {}
+    return found

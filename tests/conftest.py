@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ Completed = subprocess.CompletedProcess[str]
 PARTS = {
     "horovod": lambda: importlib.util.find_spec("horovod") is not None,
     "real": lambda: "HPCDL_DATA" in os.environ,
+    "slurm": lambda: all(map(shutil.which, ("sbatch", "slurmctld", "slurmd", "munged"))) and os.geteuid() == 0,
     "mnist": lambda: (Path(os.environ.get("HPCDL_DATA", "none")) / "mnist").is_dir(),
 }
 

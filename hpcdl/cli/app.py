@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hpcdl.cli import bench, data, evaluate, models, predict, recipes, report, run, train
+from hpcdl.cli import bench, data, evaluate, jobs, models, predict, recipes, report, run, sites, submit, train
 from hpcdl.errors import ConfigError, HpcdlError
 
 # The command line's own errors; typer exports this subclass of the one that it raises.
@@ -34,6 +34,9 @@ app.add_typer(bench.app, name="bench")
 app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("submit")(submit.submit)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(sites.app, name="sites")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -18,8 +18,15 @@ from hpcdl.launch.tuning import CHOSEN
 from hpcdl.models.registry import check as check_model
 
 
-def recipe(config: str, overrides: Sequence[str], ranks: int, engine: str = "auto") -> RunConfig:
+def recipe(config: str, overrides: Sequence[str], ranks: int, engine: str = "auto", *, here: bool = True) -> RunConfig:
     """The resolved recipe; --engine wins over the recipe's own.
+
+    Args:
+        config: name or file.
+        overrides: key=value.
+        ranks: the world size.
+        engine: of --engine.
+        here: it runs on this machine; elsewhere, what depends on the processor is left to the ranks.
 
     Raises:
         ConfigError: a key, value, model or engine is not usable.
@@ -30,7 +37,7 @@ def recipe(config: str, overrides: Sequence[str], ranks: int, engine: str = "aut
     resolved = load(config, overrides)
     check_model(resolved.model.name)
     resolve(resolved.engine.name, ranks)
-    return settle(resolved, bfloat16=read_topology().bfloat16)
+    return settle(resolved, bfloat16=read_topology().bfloat16) if here else resolved
 
 
 def data_path(config: RunConfig, option: str | None) -> Path:

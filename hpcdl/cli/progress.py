@@ -45,6 +45,9 @@ class Display:
             case "start":
                 self._updates, self._epoch_updates = event["updates"], event["epoch_updates"]
                 self._console.print(f"{event['origin']}; {self._updates} updates", highlight=False)
+            case "restart":
+                told = f"start {event['count']} after the first, from update {event['from_update']}"
+                self._console.print(told, highlight=False)
             case "weights":
                 left = ", ".join(event["left_out"]) or "no layer"
                 self._console.print(f"weights from {event['from']}; with a random start: {left}", highlight=False)

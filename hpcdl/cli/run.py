@@ -118,7 +118,7 @@ def _run_recipe(
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:
-        console.print(_conclusion(summary, folder), highlight=False)
+        console.print(conclusion(summary, folder), highlight=False)
 
 
 def _announcement(name: str, engine: str, plan: Plan, topology: Topology) -> str:
@@ -134,7 +134,8 @@ def _announcement(name: str, engine: str, plan: Plan, topology: Topology) -> str
     )
 
 
-def _conclusion(summary: dict[str, Any], folder: Path) -> str:
+def conclusion(summary: dict[str, Any], folder: Path) -> str:
+    """How a run ended, in one line."""
     test = f", test accuracy {summary['test_accuracy']:.4f}" if "test_accuracy" in summary else ""
     seconds, rate = summary["seconds"], summary["images_per_s"]
     early = f" ({summary['stopped']})" if "stopped" in summary else ""

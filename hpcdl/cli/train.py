@@ -7,7 +7,7 @@ import sys
 import traceback
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -23,6 +23,7 @@ def train(
     data: Data = None,
     overwrite: Overwrite = False,
     prepared: Annotated[bool, typer.Option("--prepared", hidden=True)] = False,
+    show: Annotated[bool, typer.Option("--show", hidden=True)] = False,
 ) -> None:
     """Train a recipe in this process, as one rank of what mpirun or srun started, or alone.
 
@@ -44,8 +45,9 @@ def train(
     if out is None and world.size > 1:
         raise ConfigError(f"no --out for {world.size} ranks", "one folder for all ranks", "add --out FOLDER")
     folder = (out or folders.default_folder(resolved.name, datetime.now())).absolute()
+    told = sys.stdout
     if prepared:
-        _to_log(folder / "ranks" / f"{world.rank}.log")
+        told = _to_log(folder / "ranks" / f"{world.rank}.log")
     elif world.is_leader:  # the others meet rank 0 before they touch the folder
         folders.prepare(folder, overwrite=overwrite)
         (folder / "ranks").mkdir()
@@ -53,22 +55,36 @@ def train(
         from rich.console import Console
 
         from hpcdl.cli.progress import Display
+        from hpcdl.cli.run import conclusion
         from hpcdl.training.job import execute
 
-        with Display(
-            Console(soft_wrap=True, markup=False, emoji=False, quiet=prepared or not world.is_leader)
-        ) as display:
-            execute(resolved, place, folder, os.environ, display.show)
+        quiet = not world.is_leader or (prepared and not show)
+        # A job's output is a file, although mpirun gives its ranks a terminal.
+        terminal = False if prepared else None
+        console = Console(file=told, soft_wrap=True, markup=False, emoji=False, quiet=quiet, force_terminal=terminal)
+        with Display(console) as display:
+            summary = execute(resolved, place, folder, os.environ, display.show)
+        if show:
+            console.print(conclusion(summary, folder), highlight=False)
     except Exception as error:
+        if show:
+            told.write(f"rank {world.rank} failed\n{_words(error)}\n")
+            told.flush()
         _leave(error, folder, world.rank, prepared=prepared)
 
 
-def _to_log(path: Path) -> None:
-    """Sends this process's output, TensorFlow's own too, to a file."""
+def _to_log(path: Path) -> TextIO:
+    """Sends this process's output, TensorFlow's own too, to a file; answers the output that was."""
+    before = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     os.close(log)
+    return before
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, HpcdlError) else f"{type(error).__name__}: {error}"
 
 
 def _leave(error: Exception, folder: Path, rank: int, *, prepared: bool) -> None:

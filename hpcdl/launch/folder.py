@@ -11,16 +11,20 @@ from hpcdl.errors import ConfigError
 
 RUN = (
     "config.yaml",
+    "ended.json",
     "environment.json",
     "evaluation",
     "events.jsonl",
+    "job.json",
+    "job.sbatch",
     "launch.json",
     "mpirun.log",
     "model.keras",
     "ranks",
+    "submission.json",
     "summary.json",
 )
-RUN_MARKS = ("launch.json", "events.jsonl")
+RUN_MARKS = ("launch.json", "events.jsonl", "submission.json")
 """A folder with one of these is a run's; hpcdl writes them first."""
 BENCH = ("results.json", "runs", "report.html", "report.md", "results.csv", "throughput.png", "efficiency.png")
 START = re.compile(r"(weak|strong)-\d+-\d+")

