@@ -17,7 +17,6 @@ from hpcdl.slurm.sites import Site
 
 LOG, TASK_LOG = "slurm-%j.out", "slurm-%A_%a.out"
 NETWORK = ("NCCL_SOCKET_IFNAME", "OMPI_MCA_btl_tcp_if_include", "HOROVOD_GLOO_IFACE")
-REPORT_TIME = "00:15:00"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,9 @@ def train_script(
     )
 
 
-def point_script(command: Sequence[str], config: RunConfig, job: Job, site: Site, own: Mapping[str, str]) -> str:
+def point_script(
+    command: Sequence[str], config: RunConfig, job: Job, site: Site, folder: Path, own: Mapping[str, str]
+) -> str:
     """The job that measures one node count of a scaling study with `hpcdl bench scaling`.
 
     Args:
@@ -102,6 +103,7 @@ def point_script(command: Sequence[str], config: RunConfig, job: Job, site: Site
         config: the recipe.
         job: nodes and ranks of the point.
         site: where.
+        folder: of the job.
         own: variables that the user set.
     """
     return render(
@@ -110,6 +112,7 @@ def point_script(command: Sequence[str], config: RunConfig, job: Job, site: Site
         site=site,
         log=LOG,
         tasks="",
+        folder=folder,
         env=environment(config, job, site, own),
         container=None,
         command=command,
@@ -117,10 +120,17 @@ def point_script(command: Sequence[str], config: RunConfig, job: Job, site: Site
     )
 
 
-def report_script(commands: Sequence[Sequence[str]], job: Job, site: Site) -> str:
+def report_script(commands: Sequence[Sequence[str]], job: Job, site: Site, folder: Path) -> str:
     """The job that runs commands one after the other on one node, without ranks."""
     return render(
-        "report.sbatch.j2", job=job, site=site, log=LOG, tasks="", commands=commands, version=version("hpcdl")
+        "report.sbatch.j2",
+        job=job,
+        site=site,
+        log=LOG,
+        tasks="",
+        folder=folder,
+        commands=commands,
+        version=version("hpcdl"),
     )
 
 

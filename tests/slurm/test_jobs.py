@@ -23,8 +23,7 @@ def summary(folder: str | Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("nodes", [2, 4])
-@pytest.mark.parametrize("start", ["mpirun", "srun"])
+@pytest.mark.parametrize(("start", "nodes"), [("mpirun", 4), ("srun", 2)])
 def test_a_job_trains_on_all_its_nodes_as_one_process_does(user: User, nodes: int, start: str) -> None:
     site = user.site(start)
     done = user(

@@ -69,14 +69,15 @@ def scaling(site: str) -> str:
         "--ranks",
         str(job.ranks),
     ]
-    return point_script(command, CONFIG, job, load_site(site), {})
+    return point_script(command, CONFIG, job, load_site(site), Path("/scratch/me/runs/a/jobs/nodes-2"), {})
 
 
 def report(site: str) -> str:
     asked = replace(request(site, nodes=1), ranks_per_node=1)
     job = plan_job(CONFIG.name, asked, load_site(site))
     hpcdl, folder = "/home/me/venv/bin/hpcdl", "/scratch/me/runs/a"
-    return report_script([[hpcdl, "bench", "join", folder], [hpcdl, "report", folder]], job, load_site(site))
+    commands = [[hpcdl, "bench", "join", folder], [hpcdl, "report", folder]]
+    return report_script(commands, job, load_site(site), Path(f"{folder}/jobs/report"))
 
 
 KINDS: dict[str, Callable[[str], str]] = {each.__name__: each for each in (train, sweep, container, scaling, report)}
