@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hpcdl.cli import bench, data, evaluate, models, predict, recipes, report, run, train
+from hpcdl.cli import bench, data, doctor, evaluate, models, predict, recipes, report, run, train
 from hpcdl.errors import ConfigError, HpcdlError
 
 # The command line's own errors; typer exports this subclass of the one that it raises.
@@ -34,6 +34,7 @@ app.add_typer(bench.app, name="bench")
 app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("doctor")(doctor.doctor)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
