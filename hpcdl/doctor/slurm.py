@@ -46,12 +46,11 @@ def judge_controller(version: Answer, ping: Answer | None) -> Finding:
         return warning(
             "Slurm", told, "a login node has /etc/slurm/slurm.conf or SLURM_CONF; without Slurm nothing is amiss"
         )
-    told = version.out.strip()
-    answered = "is UP" in ping.out
-    if not answered:
-        said = last_line(ping)
+    told, answered = version.out.strip(), ping.out.strip().splitlines()[:1]
+    if not any("is UP" in line for line in answered):
+        said = answered[0] if answered else last_line(ping)
         return warning("Slurm", f"{told}; its controller does not answer: {said}", "ask the admins; or start slurmctld")
-    return ok("Slurm", f"{told}; {ping.out.strip().splitlines()[0]}")
+    return ok("Slurm", f"{told}; {answered[0]}")
 
 
 def judge_job(environ: Mapping[str, str]) -> list[Finding]:
