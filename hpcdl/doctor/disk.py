@@ -87,7 +87,7 @@ def write_speed(place: Path) -> float:
         OSError: nothing can be written there.
     """
     block = os.urandom(MIB)
-    with tempfile.NamedTemporaryFile(dir=place, prefix=".hpcdl-doctor-") as file:
+    with tempfile.TemporaryFile(dir=place) as file:  # without a name where Linux can: gone, however this ends
         start = perf_counter()
         for _ in range(PROBE_MIB):
             file.write(block)

