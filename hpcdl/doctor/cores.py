@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from hpcdl.doctor.findings import Finding, failure, ok, warning
+from hpcdl.doctor.here import Here
 from hpcdl.launch.topology import Topology, cpu_quota, read_topology
 from hpcdl.launch.tuning import BETWEEN, THREADS
 
 PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
 
 
-def check(environ: Mapping[str, str], ranks: int | None) -> list[Finding]:
+def check(here: Here, ranks: int | None) -> list[Finding]:
     """The cores' lines, for this many ranks, or for two where nobody said."""
-    topology, machine = read_topology(), os.cpu_count() or 1
+    topology, machine, environ = read_topology(), os.cpu_count() or 1, here.environ
     return [
         judge_cores(topology, machine, cpu_quota()),
         judge_load(os.getloadavg()[0], topology.cores),
-        judge_memory(topology.memory_gib, ranks or topology.cores),
+        judge_memory(topology.memory_gib, memory_limit(here), ranks or topology.cores),
         *judge_threads(environ, topology.cores, ranks or 2),
         *judge_pinning(environ),
     ]
@@ -54,9 +56,33 @@ def judge_load(load: float, cores: int) -> Finding:
     return ok("load", f"{load:.1f}")
 
 
-def judge_memory(gib: float, ranks: int) -> Finding:
-    """A rank with TensorFlow takes about 0.7 GiB before it has data."""
-    told = f"{gib:g} GiB, {gib / ranks:.1f} for each of {ranks} ranks"
+def memory_limit(here: Here) -> float | None:
+    """GiB that this process's control group, or one above it, grants; None without a limit."""
+    limits = []
+    for line in here.read("/proc/self/cgroup").splitlines():
+        _, controllers, own = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base = f"/sys/fs/cgroup/{controllers}".rstrip("/")
+        for group in (Path(own), *Path(own).parents):
+            limits.append(here.read(f"{base}{group}/memory.max") or here.read(f"{base}{group}/memory.limit_in_bytes"))
+    # Version 1 says "none" as a number near 2**63.
+    found = [int(limit) / 2**30 for limit in limits if limit.isdigit() and int(limit) < 2**60]
+    return min(found, default=None)
+
+
+def judge_memory(machine: float, limit: float | None, ranks: int) -> Finding:
+    """A rank with TensorFlow takes about 0.7 GiB before it has data.
+
+    Args:
+        machine: GiB of the node.
+        limit: GiB of the control group, at which ranks are killed.
+        ranks: that share them.
+    """
+    gib = min(machine, limit or machine)
+    told = f"{gib:.1f} GiB, {gib / ranks:.1f} for each of {ranks} ranks"
+    if limit is not None and limit < machine:
+        told += f"; the machine has {machine:g}, the control group grants less"
     if gib / ranks < 1:
         return warning("memory", told, "use fewer ranks: each takes 0.7 GiB for TensorFlow alone")
     return ok("memory", told)

@@ -60,7 +60,7 @@ class Examination:
         themes: list[tuple[str, Callable[[], list[Finding]]]] = [
             ("Software", lambda: software.check(here, self.packages, self.said)),
             ("MPI", lambda: mpi.check(here, self.packages, self.said, self.mpi, asked.root)),
-            ("Cores", lambda: cores.check(here.environ, asked.ranks)),
+            ("Cores", lambda: cores.check(here, asked.ranks)),
             ("GPUs", lambda: gpu.check(here, self.packages, self.said, asked.ranks)),
             ("Network", lambda: network.check(here)),
             ("Slurm", lambda: slurm.check(here, self.mpi.libraries.get("mpi"))),

@@ -38,7 +38,9 @@ def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 def inquire(here: Here, *parts: str) -> Said:
     """Asks libraries in a process of their own, which they may take down."""
-    answer = here.answer(sys.executable, "-P", "-m", "hpcdl.engine.inquire", *parts, seconds=IMPORT_SECONDS)
+    # Horovod imports Keras, whose backend is judged apart: one that is missing is no fault of Horovod's.
+    python = ["env", "KERAS_BACKEND=tensorflow", sys.executable, "-P", "-m", "hpcdl.engine.inquire"]
+    answer = here.answer(*python, *parts, seconds=IMPORT_SECONDS)
     return {} if answer is None else read_said(answer, parts)
 
 

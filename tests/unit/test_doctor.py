@@ -301,7 +301,24 @@ def test_variables_that_make_ranks_fight_are_told() -> None:
     assert cores.judge_pinning({"OMP_PROC_BIND": "false"}) == []
     assert states(cores.judge_pinning({"OMP_PROC_BIND": "true"})) == {"pinning": "warning"}
     assert cores.judge_load(0.2, 2).state == "ok" and cores.judge_load(4.0, 2).state == "warning"
-    assert cores.judge_memory(64, 8).state == "ok" and cores.judge_memory(4, 8).state == "warning"
+    assert cores.judge_memory(64, None, 8).state == "ok" and cores.judge_memory(4, None, 8).state == "warning"
+    assert cores.judge_memory(64, 4, 8).state == "warning" and "grants less" in cores.judge_memory(64, 4, 1).told
+
+
+@pytest.mark.parametrize(
+    ("groups", "file", "text", "gib"),
+    [
+        ("0::/job/step\n", "job/memory.max", "4294967296\n", 4.0),
+        ("0::/\n", "memory.max", "max\n", None),
+        ("5:cpu:/x\n4:memory:/job\n", "memory/job/memory.limit_in_bytes", "1073741824\n", 1.0),
+        ("4:memory:/job\n", "memory/job/memory.limit_in_bytes", "9223372036854771712\n", None),
+    ],
+)
+def test_the_control_groups_memory(tmp_path: Path, groups: str, file: str, text: str, gib: float | None) -> None:
+    for name, content in (("proc/self/cgroup", groups), (f"sys/fs/cgroup/{file}", text)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="ascii")
+    assert cores.memory_limit(here(root=tmp_path)) == gib
 
 
 # --- GPUs: written by hand after nvidia-smi's manual, not recorded ----------------------------------------------
@@ -646,6 +663,16 @@ def test_a_rank_says_what_it_saw_or_what_it_cannot(tmp_path: Path) -> None:
     assert probe("mpi", {"PMI_RANK": "2", "PMI_SIZE": "2"}, tmp_path / "ill") == 1
     found = ranks.judge("mpi", 2, ranks.read_seen(tmp_path / "ill"), 1, [], FOUND)
     assert found.state == "failure" and "PMI_RANK=2" in found.told and "unset" in found.mend
+
+
+def test_ranks_that_never_answer_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "SECONDS", 0.5)
+    launcher = tmp_path / "mpirun"
+    launcher.write_text("#!/bin/sh\necho waiting\nexec sleep 600\n", encoding="utf-8")
+    launcher.chmod(0o755)
+    machine = Machine(Topology("node1", (0, 1), 2, "a processor", 64.0), str(launcher), root=False)
+    (told,) = ranks.check(2, ["mpi"], ranks.starter(machine, os.environ), FOUND)
+    assert told.state == "failure" and "no answer from 2 ranks" in told.told and "waiting" in told.told and told.mend
 
 
 def test_no_mpirun_is_a_finding_and_no_end(tmp_path: Path) -> None:
