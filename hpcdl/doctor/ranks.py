@@ -121,7 +121,10 @@ def judge(engine: str, ranks: int, seen: Sequence[Seen], code: int, log: Sequenc
         return failure(name, received, fix or f"see `hpcdl run` of a script with --engine {engine}")
     if len(seen) < ranks:
         told = f"{len(seen)} of {ranks} ranks answered, {_ended(code)}{said(log)}"
-        return failure(name, told, "see what launcher and ranks said; the lines above on mpirun and MPI")
+        launcher, library = found.launcher, found.libraries.get(engine)
+        strange = launcher is not None and library is not None and not fits(launcher, library)
+        mend = mend_alone(engine, found) if strange else "see what they said, and `hpcdl doctor` on mpirun and MPI"
+        return failure(name, told, mend)
     if [each.get("rank") for each in seen] != list(range(ranks)) or {each.get("size") for each in seen} != {ranks}:
         return failure(name, f"{ranks} ranks started: {_believed(seen)}", mend_alone(engine, found))
     wanted = ranks * (ranks + 1) // 2

@@ -630,6 +630,13 @@ def test_worlds_that_are_not_whole(answers: list[dict[str, object]], word: str) 
     assert found.state == "failure" and word in found.told and found.mend
 
 
+def test_a_launcher_that_does_not_know_the_options_is_named() -> None:
+    """As MPICH's mpirun refuses Open MPI's options, recorded."""
+    said = ["[mpiexec@vm] main (mpiexec.c:49): error parsing parameters"]
+    found = ranks.judge("mpi", 2, [], 255, said, mpi.Found(HYDRA_RUN, HYDRA_RUN, {"mpi": OPEN}))
+    assert found.state == "failure" and "error parsing" in found.told and "instead of MPICH's" in found.mend
+
+
 def test_a_start_that_fails_is_a_finding_and_answers_are_read(tmp_path: Path) -> None:
     def refused(many: int, name: str, folder: Path) -> int:
         raise LaunchError("no answer from 2 ranks in 300 s", "a sum", "see the network's lines")
