@@ -8,7 +8,21 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hpcdl.cli import bench, data, evaluate, jobs, models, predict, recipes, report, run, sites, submit, train
+from hpcdl.cli import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    jobs,
+    models,
+    predict,
+    recipes,
+    report,
+    run,
+    sites,
+    submit,
+    train,
+)
 from hpcdl.errors import ConfigError, HpcdlError
 
 # The command line's own errors; typer exports this subclass of the one that it raises.
@@ -37,6 +51,7 @@ app.command("predict")(predict.predict)
 app.command("submit")(submit.submit)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(sites.app, name="sites")
+app.command("doctor")(doctor.doctor)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

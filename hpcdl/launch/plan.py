@@ -76,6 +76,12 @@ def plan_script(
     return _plan(command, ranks, machine, launch, {"HPCDL_ENGINE": engine})
 
 
+def plan_probe(folder: Path, ranks: int, engine: str, machine: Machine) -> Plan:
+    """The line that starts ranks as `hpcdl run` would, to sum once and say in `folder` what they saw."""
+    command = [sys.executable, "-P", "-m", "hpcdl.training.probe", str(folder), engine]
+    return _plan(command, ranks, machine, LaunchConfig(), {})
+
+
 def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchConfig, env: Mapping[str, str]) -> Plan:
     tuning = tune(
         machine.topology,

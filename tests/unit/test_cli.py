@@ -34,6 +34,7 @@ COMMANDS = [
     ["evaluate"],
     ["predict"],
     ["bench", "input"],
+    ["doctor"],
 ]
 
 
@@ -125,6 +126,10 @@ def test_a_dry_run_prints_the_line_and_leaves_nothing(
         (["bench", "scaling", "--mode", "medium"], "--mode medium", 2),
         (["data", "synth", "imagewoof"], "imagewoof", 2),
         (["report", "nowhere"], "nowhere", 2),
+        (["doctor", "--ranks", "4096"], "-n 4096", 2),
+        (["doctor", "--engine", "single"], "--engine single", 2),
+        (["doctor", "--engine", "nccl"], "engine 'nccl'", 2),
+        (["doctor", "--site", "nowhere"], "site 'nowhere'", 2),
         (["recipes", "show", "x"], "recipe 'x'", 2),
         (["recipes", "copy", "x"], "recipe 'x'", 2),
     ],
