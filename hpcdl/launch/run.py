@@ -12,6 +12,7 @@ from typing import Any
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import HpcdlError, LaunchError
+from hpcdl.launch.hosts import record
 from hpcdl.launch.plan import Machine, Plan
 from hpcdl.launch.supervisor import inherited, run
 from hpcdl.records import read_json, write_json, write_text
@@ -63,15 +64,16 @@ def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
         "started": started,
         "tuning": tuning,
         "topology": asdict(machine.topology),
+        "hosts": record(plan.where),
     }
 
 
 def failure_record(error: BaseException, rank: int, trace: str) -> dict[str, Any]:
     """What a failing rank leaves as ranks/RANK.failure.json."""
-    record: dict[str, Any] = {"rank": rank, "time": datetime.now(UTC).isoformat(), "trace": trace, "exit_code": 1}
+    known: dict[str, Any] = {"rank": rank, "time": datetime.now(UTC).isoformat(), "trace": trace, "exit_code": 1}
     if isinstance(error, HpcdlError):
-        return {**record, "exit_code": error.exit_code, "told": [error.received, error.expected, error.fix]}
-    return {**record, "told": [f"{type(error).__name__}: {error}", "every rank to reach the end", ""]}
+        return {**known, "exit_code": error.exit_code, "told": [error.received, error.expected, error.fix]}
+    return {**known, "told": [f"{type(error).__name__}: {error}", "every rank to reach the end", ""]}
 
 
 def _failure(folder: Path, code: int) -> HpcdlError:
