@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import HpcdlError, LaunchError
-from hpcdl.launch.hosts import record
+from hpcdl.launch.hostcheck import fetch, open_folders
+from hpcdl.launch.hosts import Listed, Where, record
 from hpcdl.launch.plan import Machine, Plan
 from hpcdl.launch.supervisor import inherited, run
 from hpcdl.records import read_json, write_json, write_text
@@ -27,6 +29,8 @@ def run_recipe(
     machine: Machine,
     environ: Mapping[str, str],
     watch: Callable[[], None] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Starts the ranks of a plan in a prepared folder and waits.
 
@@ -37,6 +41,7 @@ def run_recipe(
         machine: written into launch.json.
         environ: of this process.
         watch: called while the ranks run.
+        overwrite: replace an earlier run's records on hosts that do not see this folder.
 
     Returns:
         The run's summary.
@@ -47,11 +52,21 @@ def run_recipe(
     (folder / "ranks").mkdir()
     write_text(folder / "config.yaml", dump(config))
     write_json(folder / "launch.json", launch_record(plan, machine))
+    apart = _open(plan.where, folder, environ, overwrite=overwrite)
     code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch)
+    if isinstance(plan.where, Listed):
+        with suppress(*([HpcdlError] if code else [])):  # what ended the ranks is told before what came of it
+            fetch(plan.where, apart, folder, environ)
     if code == 0 and (folder / "summary.json").exists():
         summary: dict[str, Any] = read_json(folder / "summary.json", fix="run again")
         return summary
     raise _failure(folder, code)
+
+
+def _open(where: Where, folder: Path, environ: Mapping[str, str], *, overwrite: bool) -> tuple[str, ...]:
+    if not isinstance(where, Listed):
+        return ()
+    return open_folders(where, folder, ("config.yaml", "launch.json"), environ, overwrite=overwrite)
 
 
 def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
