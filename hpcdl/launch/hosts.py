@@ -16,7 +16,7 @@ SSH = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
 """No question that nobody answers, no wait of minutes. ssh takes the first value that it is given, so the
 user's own come before these."""
 FORWARDED = ("LD_LIBRARY_PATH", "PATH", "PYTHONHASHSEED", "PYTHONPATH", "VIRTUAL_ENV")
-FORWARDED_PREFIXES = ("HPCDL_", "HOROVOD_", "KERAS_", "NCCL_", "OMP_", "UCX_", "XLA_")
+FORWARDED_PREFIXES: tuple[str, ...] = ("HPCDL_", "HOROVOD_", "KERAS_", "NCCL_", "OMP_", "UCX_", "XLA_")
 # Not all of TF_: other programs keep passwords under it, and argv is for every user of a host to read.
 FORWARDED_PREFIXES += tuple(f"TF_{kind}_" for kind in ("CPP", "CUDNN", "ENABLE", "FORCE", "GPU", "NUM", "USE", "XLA"))
 AT_HOME = ("HPCDL_SSH",)
