@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hpcdl.cli.options import Data, DryRun, Engine, Json, Out, Overrides, Oversubscribe, Overwrite
+from hpcdl.cli.options import Data, DryRun, Engine, Hosts, Interface, Json, Out, Overrides, Oversubscribe, Overwrite
 from hpcdl.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
@@ -37,6 +37,8 @@ def scaling(
     ] = 5,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Measured steps of each start.")] = 20,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Steps before them, which are dropped.")] = 5,
+    hosts: Hosts = None,
+    interface: Interface = None,
     engine: Engine = "auto",
     out: Out = None,
     data: Data = None,
@@ -51,6 +53,7 @@ def scaling(
     Examples:
       hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --repeats 5 --out runs/b
       hpcdl bench scaling my.yaml --mode both --dry-run
+      hpcdl bench scaling cifar10-resnet20 --ranks 1,2,4 --hosts node1:2,node2:2
     """
     from rich.console import Console
 
@@ -77,8 +80,9 @@ def scaling(
         steps=steps,
         warmup=warmup,
     )
-    here = prepare.machine(max(sizes))
-    check_slots(here.topology, max(sizes), oversubscribe=oversubscribe)
+    where = prepare.place(hosts, interface)
+    here = prepare.machine(max(sizes), where)
+    check_slots(here.topology, max(sizes), oversubscribe=oversubscribe, where=where)
     place = prepare.data_path(recipe, data)
     folder = (out or folders.default_folder(f"scaling-{recipe.name}", datetime.now())).absolute()
     planned = plans(study, folder, place, here)
@@ -86,6 +90,7 @@ def scaling(
         for plan in planned.values():
             typer.echo(shlex.join(plan.argv))
         return
+    prepare.check(where, prepare.needed(recipe, place))
     folders.prepare(folder, overwrite=overwrite)
     console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
     starts, total = 0, repeats * len(planned)
@@ -103,7 +108,7 @@ def scaling(
         )
 
     command = ["hpcdl", *sys.argv[1:]]
-    results = run_study(study, folder, place, here, os.environ, command, done)
+    results = run_study(study, folder, place, here, os.environ, command, done, overwrite=overwrite)
     if as_json:
         typer.echo((folder / "results.json").read_text(encoding="utf-8"), nl=False)
         return

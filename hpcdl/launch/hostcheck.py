@@ -105,13 +105,11 @@ def open_folders(
         LaunchError: a host does not answer, or cannot make the folder.
         ConfigError: rank 0 would write its records where this machine does not see them.
     """
+    ask_host, far = asker(where, environ), elsewhere(where)
     marker = folder / f".seen-{token_hex(8)}"
-    texts = {name: (folder / name).read_text(encoding="utf-8") for name in files}
-    question = {"ask": "open", "folder": str(folder), "marker": marker.name, "files": texts, "overwrite": overwrite}
-    far = elsewhere(where)
     marker.touch()
     try:
-        answers = _ask_all(asker(where, environ), far, question)
+        answers = _ask_all(ask_host, far, {"ask": "see", "marker": str(marker)})
     finally:
         marker.unlink()
     apart = tuple(name for name in far if not answers[name]["shared"])
@@ -122,6 +120,8 @@ def open_folders(
             "records of rank 0 that this machine can read",
             "name this machine first, or choose an --out that all hosts share",
         )
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in files}
+    _ask_all(ask_host, apart, {"ask": "make", "folder": str(folder), "files": texts, "overwrite": overwrite})
     return apart
 
 

@@ -85,28 +85,29 @@ def holds(path: Path) -> str | None:
     return f"{total} file{'' if total == 1 else 's'}, checksum of names and sizes {check:08x}"
 
 
-def open_folder(folder: Path, marker: str, files: Mapping[str, str], *, overwrite: bool) -> bool:
-    """Answers whether this host sees the run's folder; where it does not, it makes one of its own.
+def sees(marker: Path) -> bool:
+    """Whether a file is there that the launcher has written: then the folder is one that hosts share."""
+    until = monotonic() + SEEN_SECONDS
+    while not (found := marker.exists()) and monotonic() < until:
+        sleep(0.1)
+    return found
+
+
+def make_folder(folder: Path, files: Mapping[str, str], *, overwrite: bool) -> None:
+    """Makes the run's folder on a host that does not see the launcher's.
 
     Args:
         folder: of the run.
-        marker: a file that the launcher has put into it.
         files: name and text of what a rank reads there.
         overwrite: replace what an earlier run has left here.
 
     Raises:
         ConfigError: the folder holds an earlier run, or cannot be made.
     """
-    until = monotonic() + SEEN_SECONDS
-    while not (folder / marker).exists():
-        if monotonic() > until:
-            folders.prepare(folder, overwrite=overwrite)
-            (folder / "ranks").mkdir()
-            for name, text in files.items():
-                write_text(folder / name, text)
-            return False
-        sleep(0.1)
-    return True
+    folders.prepare(folder, overwrite=overwrite)
+    (folder / "ranks").mkdir()
+    for name, text in files.items():
+        write_text(folder / name, text)
 
 
 def collect(folder: Path) -> dict[str, str]:
@@ -119,10 +120,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     match question["ask"]:
         case "look":
             return asdict(look(question["paths"]))
-        case "open":
-            folder = Path(question["folder"])
-            shared = open_folder(folder, question["marker"], question["files"], overwrite=question["overwrite"])
-            return {"shared": shared}
+        case "see":
+            return {"shared": sees(Path(question["marker"]))}
+        case "make":
+            make_folder(Path(question["folder"]), question["files"], overwrite=question["overwrite"])
+            return {}
         case _:
             return {"files": collect(Path(question["folder"]))}
 

@@ -13,6 +13,7 @@ from typing import Any
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import HpcdlError, LaunchError
+from hpcdl.launch.folder import prepare
 from hpcdl.launch.hostcheck import fetch, open_folders
 from hpcdl.launch.hosts import Listed, Where, record
 from hpcdl.launch.plan import Machine, Plan
@@ -66,7 +67,11 @@ def run_recipe(
 def _open(where: Where, folder: Path, environ: Mapping[str, str], *, overwrite: bool) -> tuple[str, ...]:
     if not isinstance(where, Listed):
         return ()
-    return open_folders(where, folder, ("config.yaml", "launch.json"), environ, overwrite=overwrite)
+    try:
+        return open_folders(where, folder, ("config.yaml", "launch.json"), environ, overwrite=overwrite)
+    except HpcdlError:
+        prepare(folder, overwrite=True)  # nothing has run: the folder is as it was
+        raise
 
 
 def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
