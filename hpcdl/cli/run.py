@@ -150,10 +150,11 @@ def _run_recipe(
 
 def _announcement(name: str, engine: str, plan: Plan, topology: Topology) -> str:
     """What will run, what was chosen for it, and how to choose otherwise."""
-    from hpcdl.launch.hosts import HERE, describe
+    from hpcdl.launch.hosts import Here, describe, offered
 
     tuning = plan.tuning
-    each = "" if plan.where == HERE else " a host, if all are like this one"
+    several = not isinstance(plan.where, Here) and len(offered(plan.where)) > 1
+    each = " a host, if all are like this one" if several else ""
     shared = ", oversubscribed" if tuning.oversubscribed else ""
     idle = "yield" if tuning.env.get("OMPI_MCA_mpi_yield_when_idle") == "1" else "spin"
     return (

@@ -59,12 +59,14 @@ def test_a_recipe_on_two_hosts_is_a_recipe_in_one_process(hosts: Hosts, tmp_path
     apart.mkdir()
     hosts.on("h2", "mount", "-t", "tmpfs", "none", str(apart))
     two = apart / "two hosts"
-    done = hosts.run(tmp_path, "run", "cifar10-cnn", *BOTH, *shared, "--data", str(data), "--out", str(two), "--json")
+    done = hosts.run(
+        tmp_path, "run", "cifar10-dense-1", *BOTH, *shared, "--data", str(data), "--out", str(two), "--json"
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["world_size"], told["nodes"]) == (2, 2)
     one = tmp_path / "one"
-    alone = hosts.run(tmp_path, "run", "cifar10-cnn", *shared, "--data", str(data), "--out", str(one), "--json")
+    alone = hosts.run(tmp_path, "run", "cifar10-dense-1", *shared, "--data", str(data), "--out", str(one), "--json")
     assert alone.returncode == 0, alone.stderr
     assert {name: json.loads(alone.stdout)[name] for name in ("test_loss", "test_accuracy")} == {
         name: told[name] for name in ("test_loss", "test_accuracy")
@@ -79,7 +81,7 @@ def test_a_recipe_on_two_hosts_is_a_recipe_in_one_process(hosts: Hosts, tmp_path
 
 def test_sigterm_leaves_nothing_behind_on_either_host(hosts: Hosts, tmp_path: Path, small_cifar: Path) -> None:
     options = ("--data", str(small_cifar), "--out", "a", "train.epochs=100000", "--engine", "mpi")
-    command = hosts.hpcdl(tmp_path, "run", "cifar10-cnn", *BOTH, *options)
+    command = hosts.hpcdl(tmp_path, "run", "cifar10-dense-1", *BOTH, *options)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     events = tmp_path / "a" / "events.jsonl"
     deadline = monotonic() + 120
@@ -127,7 +129,7 @@ def test_missing_data_and_a_missing_script_are_told(hosts: Hosts, tmp_path: Path
     assert done.returncode == 1 and f"script at {place}/script.py missing on h2" in done.stderr
     hosts.on("h2", "mount", "-t", "tmpfs", "none", str(small_cifar))
     try:
-        done = hosts.run(place, "run", "cifar10-cnn", *BOTH, "--data", str(small_cifar), "--out", "a")
+        done = hosts.run(place, "run", "cifar10-dense-1", *BOTH, "--data", str(small_cifar), "--out", "a")
     finally:
         hosts.on("h2", "umount", str(small_cifar))
     assert done.returncode == 1 and "missing on h2" in done.stderr and "data at" in done.stderr
