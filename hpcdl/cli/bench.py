@@ -90,7 +90,7 @@ def scaling(
         for plan in planned.values():
             typer.echo(shlex.join(plan.argv))
         return
-    prepare.check(where, prepare.needed(recipe, place))
+    prepare.check(here, prepare.needed(recipe, place))
     folders.prepare(folder, overwrite=overwrite)
     console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
     starts, total = 0, repeats * len(planned)

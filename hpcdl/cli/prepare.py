@@ -105,14 +105,19 @@ def needed(config: RunConfig, data: Path) -> dict[str, Path]:
     return {"data": data, **({"weights": weights} if weights.is_file() else {})}
 
 
-def check(where: Where, paths: Mapping[str, Path]) -> None:
+def check(machine: Machine, paths: Mapping[str, Path]) -> None:
     """Asks named hosts whether they can take part, and tells what may cost time.
+
+    Args:
+        machine: with the hosts.
+        paths: what ranks read, besides mpirun's own file.
 
     Raises:
         LaunchError: a host cannot be reached, or is not like this one.
     """
-    if isinstance(where, Listed):
-        for remark in check_hosts(where, paths, os.environ):
+    if isinstance(machine.where, Listed) and machine.mpirun:
+        needed = {"mpirun": Path(machine.mpirun).absolute(), **paths}
+        for remark in check_hosts(machine.where, needed, os.environ):
             print(f"hpcdl: {remark}", file=sys.stderr)
 
 

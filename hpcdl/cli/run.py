@@ -100,7 +100,7 @@ def run(
     if dry_run:
         typer.echo(shlex.join(plan.argv))
         return
-    prepare.check(where, needed)
+    prepare.check(here, needed)
     if target.endswith(".py"):
         _run_script(plan, announcement)
     else:

@@ -16,6 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
+from hpcdl.data.sources import synth
+
 if TYPE_CHECKING:
     from conftest import Hosts
 
@@ -77,6 +79,20 @@ def test_a_recipe_on_two_hosts_is_a_recipe_in_one_process(hosts: Hosts, tmp_path
     assert {path.name for path in (two / "ranks").iterdir()} == {"0.log", "0.steps.csv", "1.log", "1.steps.csv"}
     assert not list(two.glob(".*"))
     assert json.loads((two / "launch.json").read_text(encoding="utf-8"))["hosts"]["slots"] == {"h1": 1, "h2": 1}
+
+
+def test_a_rank_that_fails_on_its_own_host_is_told(hosts: Hosts, tmp_path: Path) -> None:
+    """Its words are in a folder that this host does not see, and its data differ in bytes alone."""
+    data, apart = tmp_path / "data", tmp_path / "apart"
+    apart.mkdir()
+    batch = synth.cifar(data, train=100, test=20) / "data_batch_1.bin"
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"\xff" + batch.read_bytes()[1:])  # no such class
+    hosts.on("h2", "mount", "--bind", str(other), str(batch))
+    hosts.on("h2", "mount", "-t", "tmpfs", "none", str(apart))
+    options = ("--data", str(data), "--out", str(apart / "a"), "--engine", "mpi")
+    done = hosts.run(tmp_path, "run", "cifar10-dense-1", *BOTH, *options)
+    assert done.returncode == 2 and "rank 1: " in done.stderr and str(batch) in done.stderr
 
 
 def test_sigterm_leaves_nothing_behind_on_either_host(hosts: Hosts, tmp_path: Path, small_cifar: Path) -> None:
