@@ -15,13 +15,24 @@ import pytest
 
 from hpcdl.data.sources import synth
 
+SSHD = "/usr/sbin/sshd"
 Completed = subprocess.CompletedProcess[str]
 PARTS = {
     "horovod": lambda: importlib.util.find_spec("horovod") is not None,
     "real": lambda: "HPCDL_DATA" in os.environ,
     "slurm": lambda: all(map(shutil.which, ("sbatch", "slurmctld", "slurmd", "munged"))) and os.geteuid() == 0,
+    "netns": lambda: _does("unshare", "--net", "--uts", "--mount", "--pid", "--ipc", "--fork", "ip", "link"),
+    "sshd": lambda: Path(SSHD).exists() and shutil.which("ssh-keygen") is not None,
     "mnist": lambda: (Path(os.environ.get("HPCDL_DATA", "none")) / "mnist").is_dir(),
 }
+
+
+def _does(*command: str) -> bool:
+    """Whether a command is here and works."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from hpcdl.analysis.scaling import Point, measurements
 from hpcdl.bench.repetition import AGAIN, read_repetition
 from hpcdl.bench.study import Study, point_config
+from hpcdl.launch.hosts import record
 from hpcdl.launch.plan import Machine, Plan, plan_recipe
 from hpcdl.launch.run import run_recipe
 from hpcdl.records import SCHEMA, Repetition, Results, read_json, write_json
@@ -26,7 +27,7 @@ def plans(study: Study, folder: Path, data: Path, machine: Machine) -> dict[tupl
     found = {}
     for mode in study.modes:
         for ranks in study.ranks:
-            config = point_config(study, mode, ranks, machine.topology.cores)
+            config = point_config(study, mode, ranks, machine.topology.cores, machine.where)
             found[mode, ranks] = plan_recipe(config, ranks, run_folder(folder, mode, ranks, 0), data, machine)
     return found
 
@@ -44,6 +45,8 @@ def run_study(
     environ: Mapping[str, str],
     command: Sequence[str],
     done: Done,
+    *,
+    overwrite: bool = False,
 ) -> Results:
     """Measures every point `repeats` times and writes results.json.
 
@@ -58,15 +61,17 @@ def run_study(
         environ: of this process.
         command: to repeat it, for the record.
         done: called after each start.
+        overwrite: replace an earlier benchmark's records on hosts that do not see this folder.
     """
     found: dict[tuple[str, int], list[Repetition]] = {}
     for repeat in range(study.repeats):
         for mode in study.modes:
             for ranks in study.ranks:
-                config = point_config(study, mode, ranks, machine.topology.cores)
+                config = point_config(study, mode, ranks, machine.topology.cores, machine.where)
                 place = run_folder(folder, mode, ranks, repeat)
                 place.mkdir(parents=True)
-                run_recipe(plan_recipe(config, ranks, place, data, machine), config, place, machine, environ)
+                plan = plan_recipe(config, ranks, place, data, machine)
+                run_recipe(plan, config, place, machine, environ, overwrite=overwrite)
                 repetition = read_repetition(place, folder, repeat, study.warmup)
                 found.setdefault((mode, ranks), []).append(repetition)
                 done(mode, ranks, repetition)
@@ -87,7 +92,7 @@ def _point(
     study: Study, point: tuple[str, int], machine: Machine, repetitions: Sequence[Repetition], folder: Path
 ) -> Point:
     mode, ranks = point
-    config = point_config(study, mode, ranks, machine.topology.cores)
+    config = point_config(study, mode, ranks, machine.topology.cores, machine.where)
     run = folder / repetitions[0].run
     return Point(
         engine=study.engine,
@@ -99,7 +104,7 @@ def _point(
         global_batch=config.train.global_batch,
         micro_batch=config.train.micro_batch,
         threads=read_json(run / "launch.json", fix=AGAIN)["tuning"]["threads"],
-        cores=machine.topology.cores,
+        cores=machine.topology.cores * len({timing.node for timing in repetitions[0].ranks}),
         repetitions=tuple(repetitions),
     )
 
@@ -116,6 +121,7 @@ def _environment(
         "host": topology.host,
         "cpu": topology.model,
         "cores": topology.cores,
+        "hosts": record(machine.where),
         "memory_gib": topology.memory_gib,
         "os": environment["os"],
         "versions": environment["versions"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import ConfigError
+from hpcdl.launch.hosts import HERE, Where, fullest
 
 MODES = ("weak", "strong", "both")
 FOR_EVER = 1_000_000
@@ -52,14 +53,14 @@ def parse_ranks(text: str) -> tuple[int, ...]:
     return tuple(ranks)
 
 
-def point_config(study: Study, mode: str, ranks: int, cores: int) -> RunConfig:
-    """The recipe of one point.
+def point_config(study: Study, mode: str, ranks: int, cores: int, where: Where = HERE) -> RunConfig:
+    """The recipe of one point, on hosts with so many cores each.
 
     weak: each rank keeps one micro-batch an update, so the global batch grows with the ranks.
     strong: the global batch stays, and each rank has the same share of it, in equal micro-batches
     of at most the recipe's size.
-    Either way a rank has the threads that it has at the largest world size, so that one rank is
-    one rank's share of the machine.
+    Either way a rank has the threads that it has where a host is fullest, which on one machine is at the
+    largest world size, so that one rank is one rank's share of the machine.
 
     Raises:
         ConfigError: strong scaling with a global batch that the ranks do not divide.
@@ -86,7 +87,7 @@ def point_config(study: Study, mode: str, ranks: int, cores: int) -> RunConfig:
     }
     threads = study.config.launch.threads
     if threads == "auto":
-        threads = max(1, cores // max(study.ranks))
+        threads = max(1, cores // max(fullest(where, size) for size in study.ranks))
     return study.config.model_copy(
         update={
             "train": train.model_copy(update=steps),

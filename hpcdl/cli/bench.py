@@ -5,12 +5,27 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hpcdl.cli.options import Data, DryRun, Engine, Json, Out, Overrides, Oversubscribe, Overwrite
+from hpcdl.cli.cluster import Account, Partition, Qos, RanksPerNode, Time
+from hpcdl.cli.options import (
+    Data,
+    DryRun,
+    Engine,
+    Hosts,
+    Interface,
+    Json,
+    Launcher,
+    Out,
+    Overrides,
+    Oversubscribe,
+    Overwrite,
+)
 from hpcdl.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
@@ -28,7 +43,7 @@ def _group() -> None:
 def scaling(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A recipe's name or file.")] = DEFAULT,
     overrides: Overrides = None,
-    ranks: Annotated[str, typer.Option("--ranks", help="World sizes, with commas between.")] = "1,2",
+    ranks: Annotated[str | None, typer.Option("--ranks", help="World sizes, with commas between; default 1,2.")] = None,
     mode: Annotated[
         str, typer.Option("--mode", help="weak (the batch a rank stays), strong (the global batch stays) or both.")
     ] = "weak",
@@ -37,6 +52,18 @@ def scaling(
     ] = 5,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Measured steps of each start.")] = 20,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Steps before them, which are dropped.")] = 5,
+    hosts: Hosts = None,
+    interface: Interface = None,
+    launcher: Launcher = "mpirun",
+    site: Annotated[
+        str | None, typer.Option("--site", help="Submit the study there, a job a node count and one for the report.")
+    ] = None,
+    nodes: Annotated[str | None, typer.Option("--nodes", help="With --site: node counts, with commas between.")] = None,
+    ranks_per_node: RanksPerNode = None,
+    time: Time = None,
+    account: Account = None,
+    qos: Qos = None,
+    partition: Partition = None,
     engine: Engine = "auto",
     out: Out = None,
     data: Data = None,
@@ -51,22 +78,48 @@ def scaling(
     Examples:
       hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --repeats 5 --out runs/b
       hpcdl bench scaling my.yaml --mode both --dry-run
+      hpcdl bench scaling cifar10-resnet20 --ranks 1,2,4 --hosts node1:2,node2:2
+      hpcdl bench scaling imagenet-resnet50 --site marenostrum5-acc --account bsc00 --nodes 1,2,4
     """
     from rich.console import Console
 
     from hpcdl.bench.scaling import plans, run_study
     from hpcdl.bench.study import MODES, Study, parse_ranks
     from hpcdl.cli import prepare
+    from hpcdl.cli.bench_site import submit_study
+    from hpcdl.cli.cluster import own_sites
     from hpcdl.config.engines import resolve
     from hpcdl.launch import folder as folders
     from hpcdl.launch.tuning import check_slots
     from hpcdl.records import Repetition
+    from hpcdl.slurm.job import Request
+    from hpcdl.slurm.sites import load_site
+    from hpcdl.submission.study import Points
 
     if mode not in MODES:
         raise ConfigError(f"--mode {mode}", "one of: " + ", ".join(MODES), "use --mode weak")
-    sizes = parse_ranks(ranks)
     if "=" in config:  # the recipe was left out
         config, overrides = DEFAULT, [config, *(overrides or [])]
+    foreign = {"--hosts": hosts, "--interface": interface, "--ranks": ranks}
+    here_only = {"--nodes": nodes, "--ranks-per-node": ranks_per_node, "--time": time, "--account": account}
+    here_only |= {"--qos": qos, "--partition": partition}
+    _refuse_options(foreign if site else here_only, "with" if site else "without")
+    if site is not None:
+        recipe = prepare.recipe(config, overrides or [], 2, engine, here=False)
+        points = Points(mode, resolve(recipe.engine.name, 2), repeats, steps, warmup)
+        request = Request(
+            ranks_per_node=ranks_per_node,
+            threads=None if recipe.launch.threads == "auto" else recipe.launch.threads,
+            time=time,
+            account=account,
+            qos=qos,
+            partition=partition,
+        )
+        chosen = load_site(site, own_sites())
+        how = {"overwrite": overwrite, "dry_run": dry_run, "as_json": as_json}
+        submit_study(recipe, nodes or "1,2", request, points, chosen, out=out, data=data, **how)
+        return
+    sizes = parse_ranks(ranks or "1,2")
     recipe = prepare.recipe(config, overrides or [], max(sizes), engine)
     study = Study(
         config=recipe,
@@ -77,8 +130,9 @@ def scaling(
         steps=steps,
         warmup=warmup,
     )
-    here = prepare.machine(max(sizes))
-    check_slots(here.topology, max(sizes), oversubscribe=oversubscribe)
+    where = prepare.place(hosts, interface, launcher)
+    here = prepare.machine(max(sizes), where)
+    check_slots(here.topology, max(sizes), oversubscribe=oversubscribe, where=where)
     place = prepare.data_path(recipe, data)
     folder = (out or folders.default_folder(f"scaling-{recipe.name}", datetime.now())).absolute()
     planned = plans(study, folder, place, here)
@@ -86,6 +140,7 @@ def scaling(
         for plan in planned.values():
             typer.echo(shlex.join(plan.argv))
         return
+    prepare.check(here, prepare.needed(recipe, place))
     folders.prepare(folder, overwrite=overwrite)
     console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
     starts, total = 0, repeats * len(planned)
@@ -103,7 +158,7 @@ def scaling(
         )
 
     command = ["hpcdl", *sys.argv[1:]]
-    results = run_study(study, folder, place, here, os.environ, command, done)
+    results = run_study(study, folder, place, here, os.environ, command, done, overwrite=overwrite)
     if as_json:
         typer.echo((folder / "results.json").read_text(encoding="utf-8"), nl=False)
         return
@@ -113,6 +168,31 @@ def scaling(
         share = f"efficiency {point.efficiency:.0%}  communication {point.communication_share:.1%}"
         console.print(f"{point.mode:6} {point.ranks:>3} ranks  {told}  {share}", highlight=False)
     console.print(f"next: hpcdl report {shlex.quote(str(out or folder))}", highlight=False)
+
+
+@app.command("join")
+def join(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, whose folders hold results.json.")],
+) -> None:
+    """Make one study of the points that several jobs have measured: DIR/results.json, for `hpcdl report DIR`.
+
+    \b
+    Example:
+      hpcdl bench join runs/study
+    """
+    from hpcdl.bench.join import join as join_parts
+    from hpcdl.records import write_json
+
+    results = join_parts(folder, ["hpcdl", *sys.argv[1:]])
+    write_json(folder / "results.json", results)
+    typer.echo(f"{len(results.results)} points in {folder / 'results.json'}")
+
+
+def _refuse_options(given: Mapping[str, object], how: str) -> None:
+    """Refuses options that mean nothing with, or without, --site."""
+    for option in (option for option, value in given.items() if value is not None):
+        other = "--nodes and --ranks-per-node" if how == "with" else "--ranks"
+        raise ConfigError(f"{option} {how} --site", f"{other} {how} --site", f"leave {option} out")
 
 
 @app.command("input")

@@ -20,7 +20,19 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Compute t
 Binding = Annotated[
     str | None, typer.Option("--binding", help="What mpirun binds a rank to: none, core, socket, numa.")
 ]
+Launcher = Annotated[
+    str, typer.Option("--launcher", help="mpirun, or inside of a Slurm job srun or srun:PLUGIN (by default pmix).")
+]
 Oversubscribe = Annotated[bool, typer.Option("--oversubscribe", help="Allow more ranks than cores.")]
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts", metavar="HOST:SLOTS,…", help="Hosts that ssh reaches and the ranks of each; without: this machine."
+    ),
+]
+Interface = Annotated[
+    str | None, typer.Option("--interface", help="Network interface that ranks on --hosts talk through, e.g. ib0.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the records of an earlier run in --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
 DryRun = Annotated[

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcdl.config.engines import resolve
 from hpcdl.config.load import load
 from hpcdl.config.precision import settle
 from hpcdl.config.schema import RunConfig
-from hpcdl.errors import DataError
+from hpcdl.errors import ConfigError, DataError
+from hpcdl.launch.hostcheck import check_hosts
+from hpcdl.launch.hosts import (
+    HERE,
+    Listed,
+    Where,
+    allocation,
+    check_interface,
+    forwarded,
+    launched_by,
+    offered,
+    parse_hosts,
+    parse_ssh,
+)
 from hpcdl.launch.mpirun import find_mpirun
 from hpcdl.launch.plan import Machine
+from hpcdl.launch.supervisor import inherited
 from hpcdl.launch.topology import is_root, read_topology
 from hpcdl.launch.tuning import CHOSEN
 from hpcdl.models.registry import check as check_model
@@ -68,15 +83,69 @@ def search_places() -> list[tuple[str, str | None]]:
     return [("HPCDL_DATA", told), ("./data", "data" if Path("data").is_dir() else None)]
 
 
-def machine(ranks: int) -> Machine:
-    """This machine; mpirun is looked for where several ranks need it.
+def place(hosts: str | None, interface: str | None, launcher: str = "mpirun") -> Where:
+    """Where ranks will run: on the hosts that are named, on the nodes of the Slurm job around us, or here.
+
+    Args:
+        hosts: of --hosts.
+        interface: of --interface.
+        launcher: of --launcher.
+
+    Raises:
+        ConfigError: a host, the interface or HPCDL_SSH is not usable.
+        LaunchError: Slurm tells something else than numbers.
+    """
+    if hosts is None:
+        if interface is not None:
+            raise ConfigError(
+                f"--interface {interface} without --hosts", "both", "add --hosts, or set OMPI_MCA_btl_tcp_if_include"
+            )
+        return launched_by(allocation(os.environ) or HERE, launcher)
+    ssh = parse_ssh(os.environ.get("HPCDL_SSH"))
+    listed = Listed(parse_hosts(hosts), ssh, check_interface(interface), forwarded(inherited(os.environ)))
+    return launched_by(listed, launcher)
+
+
+def wanted_ranks(ranks: int | None, where: Where) -> int:
+    """-n; without it every slot of named hosts, and one rank elsewhere."""
+    if ranks is not None:
+        return ranks
+    return sum(offered(where)) if isinstance(where, Listed) else 1
+
+
+def needed(config: RunConfig, data: Path) -> dict[str, Path]:
+    """What the ranks of a recipe read from files."""
+    weights = Path(config.model.weights).absolute() if config.model.weights else data
+    return {"data": data, **({"weights": weights} if weights.is_file() else {})}
+
+
+def check(machine: Machine, paths: Mapping[str, Path]) -> None:
+    """Asks named hosts whether they can take part, and tells what may cost time.
+
+    Args:
+        machine: with the hosts.
+        paths: what ranks read, besides mpirun's own file.
+
+    Raises:
+        LaunchError: a host cannot be reached, or is not like this one.
+    """
+    if isinstance(machine.where, Listed) and machine.mpirun:
+        needed = {"mpirun": Path(machine.mpirun).absolute(), **paths}
+        for remark in check_hosts(machine.where, needed, os.environ):
+            print(f"hpcdl: {remark}", file=sys.stderr)
+
+
+def machine(ranks: int, where: Where = HERE) -> Machine:
+    """This machine and where ranks will run; mpirun is looked for where it is needed.
 
     Raises:
         LaunchError: several ranks and no mpirun.
     """
+    several = ranks > 1 or isinstance(where, Listed)
     return Machine(
         topology=read_topology(),
-        mpirun=find_mpirun(os.environ.get("PATH")) if ranks > 1 else None,
+        mpirun=find_mpirun(os.environ.get("PATH")) if several else None,
         root=is_root(),
         env={name: os.environ[name] for name in CHOSEN if name in os.environ},
+        where=where,
     )

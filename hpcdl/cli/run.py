@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpcdl.cli.options import Binding, Data, DryRun, Engine, Json, Out, Oversubscribe, Overwrite, Threads
+from hpcdl.cli.options import (
+    Binding,
+    Data,
+    DryRun,
+    Engine,
+    Hosts,
+    Interface,
+    Json,
+    Launcher,
+    Out,
+    Oversubscribe,
+    Overwrite,
+    Threads,
+)
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +46,13 @@ def run(
             metavar="KEY=VALUE|ARGUMENT", help="Changes to the recipe; for a script, its arguments after --."
         ),
     ] = None,
-    ranks: Annotated[int, typer.Option("-n", "--ranks", help="Ranks to start (the world size).")] = 1,
+    ranks: Annotated[
+        int | None,
+        typer.Option("-n", "--ranks", help="Ranks to start (the world size); default 1, with --hosts all their slots."),
+    ] = None,
+    hosts: Hosts = None,
+    interface: Interface = None,
+    launcher: Launcher = "mpirun",
     engine: Engine = "auto",
     threads: Threads = None,
     binding: Binding = None,
@@ -44,13 +63,17 @@ def run(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Start the ranks of a recipe, or of a script, on this machine.
+    """Start the ranks of a recipe, or of a script: here, on hosts that ssh reaches, or on a Slurm job's nodes.
+
+    Named hosts are asked first, whether they have the same software, data and script at the same paths.
+    HPCDL_SSH='ssh -F FILE' reaches them another way.
 
     \b
     Examples:
       hpcdl run cifar10-cnn -n 2 train.epochs=1 --out runs/a
       hpcdl run my.yaml -n 4 --engine mpi --dry-run
       hpcdl run script.py -n 2 -- --my-option 3
+      hpcdl run cifar10-cnn --hosts node1:4,node2:4 --interface ib0
     """
     from hpcdl.cli import prepare
     from hpcdl.config.engines import resolve
@@ -59,26 +82,32 @@ def run(
     from hpcdl.launch.plan import plan_recipe, plan_script
     from hpcdl.launch.tuning import check_slots
 
-    here = prepare.machine(ranks)
-    check_slots(here.topology, ranks, oversubscribe=oversubscribe)
+    where = prepare.place(hosts, interface, launcher)
+    ranks = prepare.wanted_ranks(ranks, where)
+    here = prepare.machine(ranks, where)
+    check_slots(here.topology, ranks, oversubscribe=oversubscribe, where=where)
     if target.endswith(".py"):
         _check_script(Path(target), {"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json})
         name, engine = Path(target).name, resolve(engine, ranks)
         plan = plan_script(Path(target), rest or [], ranks, engine, launch_config(threads, binding), here)
+        needed = {"script": Path(target).absolute()}
     else:
         settings = [f"launch.{key}={value}" for key, value in (("threads", threads), ("binding", binding)) if value]
         config = prepare.recipe(target, [*(rest or []), *settings], ranks, engine)
         name, engine = config.name, resolve(config.engine.name, ranks)
         folder = (out or folders.default_folder(name, datetime.now())).absolute()
-        plan = plan_recipe(config, ranks, folder, prepare.data_path(config, data), here)
+        place = prepare.data_path(config, data)
+        plan, needed = plan_recipe(config, ranks, folder, place, here), prepare.needed(config, place)
     announcement = _announcement(name, engine, plan, here.topology)
     if dry_run:
         typer.echo(shlex.join(plan.argv))
-    elif target.endswith(".py"):
+        return
+    prepare.check(here, needed)
+    if target.endswith(".py"):
         _run_script(plan, announcement)
     else:
         folders.prepare(folder, overwrite=overwrite)
-        _run_recipe(config, plan, folder, here, announcement, as_json=as_json)
+        _run_recipe(config, plan, folder, here, announcement, as_json=as_json, overwrite=overwrite)
 
 
 def _check_script(script: Path, given: dict[str, object]) -> None:
@@ -98,7 +127,7 @@ def _run_script(plan: Plan, announcement: str) -> None:
 
 
 def _run_recipe(
-    config: RunConfig, plan: Plan, folder: Path, here: Machine, announcement: str, *, as_json: bool
+    config: RunConfig, plan: Plan, folder: Path, here: Machine, announcement: str, *, as_json: bool, overwrite: bool
 ) -> None:
     from rich.console import Console
 
@@ -114,7 +143,7 @@ def _run_recipe(
             for event in tail.read():
                 display.show(event)
 
-        summary = run_recipe(plan, config, folder, here, os.environ, watch)
+        summary = run_recipe(plan, config, folder, here, os.environ, watch, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:
@@ -123,12 +152,16 @@ def _run_recipe(
 
 def _announcement(name: str, engine: str, plan: Plan, topology: Topology) -> str:
     """What will run, what was chosen for it, and how to choose otherwise."""
+    from hpcdl.launch.hosts import Here, describe, offered
+
     tuning = plan.tuning
+    several = not isinstance(plan.where, Here) and len(offered(plan.where)) > 1
+    each = " a host, if all are like this one" if several else ""
     shared = ", oversubscribed" if tuning.oversubscribed else ""
     idle = "yield" if tuning.env.get("OMPI_MCA_mpi_yield_when_idle") == "1" else "spin"
     return (
-        f"{name} on {count(plan.ranks, 'rank')} of {topology.host}, engine {engine}\n"
-        f"chosen: {count(tuning.threads, 'compute thread')} a rank on {count(topology.cores, 'core')}{shared}; "
+        f"{name} on {count(plan.ranks, 'rank')} of {describe(plan.where, topology.host)}, engine {engine}\n"
+        f"chosen: {count(tuning.threads, 'compute thread')} a rank on {count(topology.cores, 'core')}{each}{shared}; "
         f"binding {tuning.binding}; idle ranks {idle} (change: --threads, --binding, or set the variable; "
         "--dry-run shows all)"
     )

@@ -28,6 +28,8 @@ RUN_MARKS = ("launch.json", "events.jsonl", "submission.json")
 """A folder with one of these is a run's; hpcdl writes them first."""
 BENCH = ("results.json", "runs", "report.html", "report.md", "results.csv", "throughput.png", "efficiency.png")
 START = re.compile(r"(weak|strong)-\d+-\d+")
+TASK = re.compile(r"\d+|nodes-\d+|jobs|slurm-[\d_]+\.out")
+"""What a submission leaves besides: an array's runs, a study's points and jobs, and Slurm's logs."""
 
 
 def default_folder(name: str, now: datetime) -> Path:
@@ -47,7 +49,7 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
             be written.
     """
     try:
-        taken = [folder / name for name in (*RUN, *BENCH) if (folder / name).exists()]
+        taken = [folder / name for name in (*RUN, *BENCH) if (folder / name).exists()] + _submitted(folder)
         foreign = [path for path in taken if path not in _ours(folder)]
         if foreign:
             raise ConfigError(
@@ -75,9 +77,18 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
 
 def _ours(folder: Path) -> list[Path]:
     """What hpcdl is known to have written: the user's own `config.yaml` or `runs` is not among it."""
-    run = [folder / name for name in RUN] if any((folder / mark).exists() for mark in RUN_MARKS) else []
+    submitted = _submitted(folder)
+    marked = submitted or any((folder / mark).exists() for mark in RUN_MARKS)
+    run = [*(folder / name for name in RUN), *submitted] if marked else []
     starts = list((folder / "runs").iterdir()) if (folder / "runs").is_dir() else []
     bench = (folder / "results.json").exists() or bool(starts)
     if bench and all(START.fullmatch(start.name) and (start / "launch.json").exists() for start in starts):
         return [*run, *(folder / name for name in BENCH)]
     return run
+
+
+def _submitted(folder: Path) -> list[Path]:
+    """What a submission to Slurm left; nothing where there was none."""
+    if not (folder / "submission.json").exists() and not (folder / "jobs" / "report" / "submission.json").exists():
+        return []
+    return [path for path in folder.iterdir() if TASK.fullmatch(path.name)]

@@ -8,35 +8,56 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcdl.errors import LaunchError
+from hpcdl.launch.hosts import HERE, Allocation, Here, Listed, Where, evenly
 from hpcdl.launch.tuning import Tuning
 
 
-def mpirun_argv(mpirun: str, ranks: int, tuning: Tuning, command: Sequence[str], *, as_root: bool) -> list[str]:
-    """The argv that starts `ranks` copies of a command on this machine with Open MPI.
+def mpirun_argv(
+    mpirun: str, ranks: int, tuning: Tuning, command: Sequence[str], *, as_root: bool, where: Where = HERE
+) -> list[str]:
+    """The argv that starts `ranks` copies of a command with Open MPI.
 
     Args:
-        mpirun: path of mpirun.
+        mpirun: path of mpirun; where it is absolute, other hosts are expected to have it there too.
         ranks: the world size.
         tuning: binding and environment.
         command: argv of each rank.
         as_root: allow root, which Open MPI refuses otherwise; containers often run as root.
+        where: this machine, named hosts or a Slurm job's.
     """
     return [
         mpirun,
         *(["--allow-run-as-root"] if as_root else []),
         "-np",
         str(ranks),
-        # Slots are counted by hpcdl, which knows of control groups; Open MPI would count again, and
-        # on some machines refuses more ranks than cores whatever the host is said to offer.
-        "--host",
-        f"localhost:{ranks}",
-        "--map-by",
-        "slot:OVERSUBSCRIBE",
+        *_placement(where, ranks),
         "--bind-to",
         tuning.binding,
         *[part for name, value in sorted(tuning.env.items()) for part in ("-x", f"{name}={value}")],
         *command,
     ]
+
+
+def _placement(where: Where, ranks: int) -> list[str]:
+    """Which hosts, and how ranks are dealt to them.
+
+    Slots are counted by hpcdl, which knows of control groups; Open MPI would count again, and
+    on some machines refuses more ranks than cores whatever the host is said to offer.
+    """
+    filled = ["--map-by", "slot:OVERSUBSCRIBE"]
+    match where:
+        case Here():
+            return ["--host", f"localhost:{ranks}", *filled]
+        case Allocation():
+            each = evenly(where, ranks)
+            return ["--map-by", f"ppr:{each}:node:OVERSUBSCRIBE"] if each else filled
+        case Listed():
+            # Inside of a Slurm job mpirun would look for the names among the job's nodes.
+            reached = {"plm": "ssh", "plm_ssh_agent": " ".join(where.ssh), "ras": "^slurm"}
+            if where.interface:
+                reached["prte_if_include"] = where.interface
+            settings = [word for name, value in reached.items() for word in ("--prtemca", name, value)]
+            return [*settings, "--host", ",".join(f"{host.name}:{host.slots}" for host in where.hosts), *filled]
 
 
 def find_mpirun(path: str | None) -> str:

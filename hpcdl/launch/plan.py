@@ -9,7 +9,9 @@ from pathlib import Path
 
 from hpcdl.config.checks import check_ranks
 from hpcdl.config.schema import LaunchConfig, RunConfig
+from hpcdl.launch.hosts import HERE, Allocation, Here, Listed, Where, fullest
 from hpcdl.launch.mpirun import mpirun_argv
+from hpcdl.launch.srun import srun_argv
 from hpcdl.launch.topology import Topology
 from hpcdl.launch.tuning import Tuning, tune
 
@@ -21,6 +23,7 @@ class Plan:
     argv: tuple[str, ...]
     ranks: int
     tuning: Tuning
+    where: Where = HERE
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class Machine:
     """Where ranks will start."""
 
     topology: Topology
+    """Of this machine; other hosts are taken to be like it."""
     mpirun: str | None
     """None where there is none; one rank needs none."""
     root: bool
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that the user has set already; they win over what is chosen."""
+    where: Where = HERE
 
 
 def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine) -> Plan:
@@ -72,7 +77,9 @@ def plan_script(
     mpi4py.run ends all ranks when one leaves with an error, whatever way it leaves.
     """
     runner = ["-m", "mpi4py.run"] if ranks > 1 else []
-    command = [sys.executable, *runner, str(script), *arguments]
+    # Another host starts in its own working folder where it does not have this one.
+    path = script.absolute() if isinstance(machine.where, Listed) else script
+    command = [sys.executable, *runner, str(path), *arguments]
     return _plan(command, ranks, machine, launch, {"HPCDL_ENGINE": engine})
 
 
@@ -83,15 +90,27 @@ def plan_probe(folder: Path, ranks: int, engine: str, machine: Machine) -> Plan:
 
 
 def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchConfig, env: Mapping[str, str]) -> Plan:
+    # One rank starts here without mpirun, unless its host was named.
+    where = machine.where if ranks > 1 or isinstance(machine.where, Listed) else HERE
     tuning = tune(
         machine.topology,
-        ranks,
+        fullest(where, ranks),
         threads=None if launch.threads == "auto" else launch.threads,
         binding=None if launch.binding == "auto" else launch.binding,
-        env={**env, **machine.env, **launch.env},
+        env={**_network(where), **env, **machine.env, **launch.env},
     )
-    if ranks == 1:
+    if ranks == 1 and isinstance(where, Here):
         argv = ["env", *[f"{name}={value}" for name, value in sorted(tuning.env.items())], *command]
+    elif isinstance(where, Allocation) and where.pmi:
+        argv = srun_argv(where.pmi, ranks, tuning, command, where)
     else:
-        argv = mpirun_argv(machine.mpirun or "mpirun", ranks, tuning, command, as_root=machine.root)
-    return Plan(tuple(argv), ranks, tuning)
+        argv = mpirun_argv(machine.mpirun or "mpirun", ranks, tuning, command, as_root=machine.root, where=where)
+    return Plan(tuple(argv), ranks, tuning, where)
+
+
+def _network(where: Where) -> Mapping[str, str]:
+    """What ranks on other hosts are told besides: variables of this process, and their network interface."""
+    if not isinstance(where, Listed):
+        return {}
+    names = ("OMPI_MCA_btl_tcp_if_include", "NCCL_SOCKET_IFNAME", "HOROVOD_GLOO_IFACE") if where.interface else ()
+    return {**where.env, **dict.fromkeys(names, where.interface or "")}

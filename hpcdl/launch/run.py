@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import HpcdlError, LaunchError
+from hpcdl.launch.folder import prepare
+from hpcdl.launch.hostcheck import fetch, open_folders
+from hpcdl.launch.hosts import Listed, Where, record
 from hpcdl.launch.plan import Machine, Plan
 from hpcdl.launch.supervisor import inherited, run
 from hpcdl.records import read_json, write_json, write_text
@@ -26,6 +30,8 @@ def run_recipe(
     machine: Machine,
     environ: Mapping[str, str],
     watch: Callable[[], None] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Starts the ranks of a plan in a prepared folder and waits.
 
@@ -36,6 +42,7 @@ def run_recipe(
         machine: written into launch.json.
         environ: of this process.
         watch: called while the ranks run.
+        overwrite: replace an earlier run's records on hosts that do not see this folder.
 
     Returns:
         The run's summary.
@@ -46,11 +53,25 @@ def run_recipe(
     (folder / "ranks").mkdir()
     write_text(folder / "config.yaml", dump(config))
     write_json(folder / "launch.json", launch_record(plan, machine))
+    apart = _open(plan.where, folder, environ, overwrite=overwrite)
     code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch)
+    if isinstance(plan.where, Listed):
+        with suppress(*([HpcdlError] if code else [])):  # what ended the ranks is told before what came of it
+            fetch(plan.where, apart, folder, environ)
     if code == 0 and (folder / "summary.json").exists():
         summary: dict[str, Any] = read_json(folder / "summary.json", fix="run again")
         return summary
     raise _failure(folder, code)
+
+
+def _open(where: Where, folder: Path, environ: Mapping[str, str], *, overwrite: bool) -> tuple[str, ...]:
+    if not isinstance(where, Listed):
+        return ()
+    try:
+        return open_folders(where, folder, ("config.yaml", "launch.json"), environ, overwrite=overwrite)
+    except HpcdlError:
+        prepare(folder, overwrite=True)  # nothing has run: the folder is as it was
+        raise
 
 
 def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
@@ -63,15 +84,16 @@ def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
         "started": started,
         "tuning": tuning,
         "topology": asdict(machine.topology),
+        "hosts": record(plan.where),
     }
 
 
 def failure_record(error: BaseException, rank: int, trace: str) -> dict[str, Any]:
     """What a failing rank leaves as ranks/RANK.failure.json."""
-    record: dict[str, Any] = {"rank": rank, "time": datetime.now(UTC).isoformat(), "trace": trace, "exit_code": 1}
+    known: dict[str, Any] = {"rank": rank, "time": datetime.now(UTC).isoformat(), "trace": trace, "exit_code": 1}
     if isinstance(error, HpcdlError):
-        return {**record, "exit_code": error.exit_code, "told": [error.received, error.expected, error.fix]}
-    return {**record, "told": [f"{type(error).__name__}: {error}", "every rank to reach the end", ""]}
+        return {**known, "exit_code": error.exit_code, "told": [error.received, error.expected, error.fix]}
+    return {**known, "told": [f"{type(error).__name__}: {error}", "every rank to reach the end", ""]}
 
 
 def _failure(folder: Path, code: int) -> HpcdlError:

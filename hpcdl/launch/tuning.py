@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpcdl.errors import ConfigError
+from hpcdl.launch.hosts import HERE, Allocation, Here, Listed, Where, describe, offered
 from hpcdl.launch.topology import Topology
 
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
@@ -72,17 +73,31 @@ def tune(
     )
 
 
-def check_slots(topology: Topology, ranks: int, *, oversubscribe: bool) -> None:
-    """Refuses more ranks than cores, unless that is wanted.
+def check_slots(topology: Topology, ranks: int, *, oversubscribe: bool, where: Where = HERE) -> None:
+    """Refuses more ranks than cores of this machine, or than slots of other hosts, unless that is wanted.
+
+    A Slurm job of one node counts cores: it is the machine that this process runs on.
 
     Raises:
-        ConfigError: ranks below 1, or above the cores without `oversubscribe`.
+        ConfigError: ranks below 1, or above the slots without `oversubscribe`.
     """
+    each = () if isinstance(where, Here) else offered(where)
+    if isinstance(where, Allocation) and len(each) == 1:
+        each = ()
+    slots = sum(each) or topology.cores
     if ranks < 1:
-        raise ConfigError(f"-n {ranks}", "at least 1 rank", f"use -n {topology.cores} on this machine")
-    if ranks > topology.cores and not oversubscribe:
+        raise ConfigError(f"-n {ranks}", "at least 1 rank", f"use -n {slots} on {describe(where, 'this machine')}")
+    if ranks <= slots or oversubscribe:
+        return
+    if not each:
         raise ConfigError(
-            f"-n {ranks} on {topology.host}, which offers {topology.cores} slots",
-            f"at most one rank a core: 1 to {topology.cores}",
-            f"use -n {topology.cores}, or add --oversubscribe to let ranks share cores",
+            f"-n {ranks} on {topology.host}, which offers {slots} slots",
+            f"at most one rank a core: 1 to {slots}",
+            f"use -n {slots}, or add --oversubscribe to let ranks share cores",
         )
+    more = "name more with --hosts" if isinstance(where, Listed) else "ask Slurm for more tasks (--ntasks-per-node)"
+    raise ConfigError(
+        f"-n {ranks} on {describe(where, topology.host)}, which offer {slots} slots ({' + '.join(map(str, each))})",
+        f"at most one rank a slot: 1 to {slots}",
+        f"use -n {slots}, {more}, or add --oversubscribe to let ranks share cores",
+    )

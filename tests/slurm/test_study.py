@@ -1,0 +1,72 @@
+"""A scaling study as jobs: a job a node count, and a report that waits for them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from cluster import Cluster
+from login import User
+
+from hpcdl.records import read_results
+
+pytestmark = pytest.mark.needs("slurm")
+SCRIPT = """
+import hpcdl
+world = hpcdl.init()
+print("seen", world.rank, world.size, world.node, world.nodes, flush=True)
+"""
+
+
+@pytest.mark.parametrize("start", ["mpirun", "srun"])
+def test_a_study_measures_every_node_count_and_reports_it(user: User, slurm: Cluster, start: str) -> None:
+    done = user(
+        *("bench", "scaling", "recipe.yaml", "--site", user.site(start), "--nodes", "1,2,4", "--time", "10:00"),
+        *("--repeats", "2", "--steps", "3", "--warmup", "1", "--data", "data", "--out", "study", "--json"),
+    )
+    jobs, folder = json.loads(done.stdout)["jobs"], user.home / "study"
+    assert list(jobs) == ["nodes-1", "nodes-2", "nodes-4", "report"]
+    waits = slurm.call("scontrol", "show", "job", jobs["report"])
+    for name in ("nodes-1", "nodes-2", "nodes-4"):
+        assert f"afterany:{jobs[name]}" in waits or "Dependency=(null)" in waits
+    user("jobs", "wait", jobs["report"], timeout=400)
+    log = user("jobs", "logs", jobs["nodes-4"]).stdout
+    results = read_results(folder / "results.json")
+    assert [(m.ranks, m.nodes, len(m.repetitions)) for m in results.results] == [(1, 1, 2), (2, 2, 2), (4, 4, 2)], log
+    assert len({m.engine for m in results.results}) == 1 and {m.base_ranks for m in results.results} == {1}
+    last = results.results[-1]
+    assert last.speedup == pytest.approx(last.images_per_s.median / results.results[0].images_per_s.median)
+    assert {timing.host for timing in last.repetitions[0].ranks} == {"n1", "n2", "n3", "n4"}
+    for m in results.results:
+        assert (folder / m.repetitions[0].run / "summary.json").exists()
+    with (folder / "results.csv").open() as file:
+        assert [row["ranks"] for row in csv.DictReader(file)] == ["1", "2", "4"]
+    assert (folder / "report.html").stat().st_size > 10_000 and (folder / "throughput.png").exists()
+
+
+def test_all_jobs_of_a_study_or_none(user: User) -> None:
+    done = user(
+        *("bench", "scaling", "recipe.yaml", "--site", "local", "--nodes", "1,2,9", "--time", "10:00"),
+        *("--data", "data", "--out", "study"),
+        code=1,
+    )
+    assert "jobs/nodes-9" in done.stderr
+    remembered = list((user.home / "state/hpcdl/jobs").glob("*.json"))
+    assert len(remembered) == 2
+    for path in remembered:
+        (status,) = user.until(
+            lambda path=path: [one for one in user.status(path.stem) if one["state"] != "PENDING"], "end"
+        )
+        assert status["state"] == "CANCELLED"
+
+
+def test_run_inside_of_an_allocation_uses_its_nodes(user: User, slurm: Cluster) -> None:
+    (user.home / "script.py").write_text(SCRIPT)
+    for launcher in ("mpirun", "srun"):
+        command = f"{user.python} -m hpcdl run script.py -n 4 --engine mpi --launcher {launcher}"
+        out = slurm.call(
+            "salloc", "-N2", "--ntasks-per-node=2", "sh", "-c", f"cd {user.home} && {command}", timeout=240
+        )
+        seen = sorted(line for line in out.splitlines() if line.startswith("seen"))
+        assert seen == ["seen 0 4 0 2", "seen 1 4 0 2", "seen 2 4 1 2", "seen 3 4 1 2"]
