@@ -27,8 +27,6 @@ train: {epochs: 2, global_batch: 40, micro_batch: 10}
 class User:
     """Somebody on the login node, in a folder of their own."""
 
-    python = sys.executable
-
     def __init__(self, home: Path, slurm: Cluster, run: Callable[..., Any]) -> None:
         self.home, self.slurm, self._run = home, slurm, run
         (home / "recipe.yaml").write_text(RECIPE)

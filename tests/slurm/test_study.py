@@ -12,11 +12,6 @@ from login import User
 from hpcdl.records import read_results
 
 pytestmark = pytest.mark.needs("slurm")
-SCRIPT = """
-import hpcdl
-world = hpcdl.init()
-print("seen", world.rank, world.size, world.node, world.nodes, flush=True)
-"""
 
 
 @pytest.mark.parametrize("start", ["mpirun", "srun"])
@@ -59,14 +54,3 @@ def test_all_jobs_of_a_study_or_none(user: User) -> None:
             lambda path=path: [one for one in user.status(path.stem) if one["state"] != "PENDING"], "end"
         )
         assert status["state"] == "CANCELLED"
-
-
-def test_run_inside_of_an_allocation_uses_its_nodes(user: User, slurm: Cluster) -> None:
-    (user.home / "script.py").write_text(SCRIPT)
-    for launcher in ("mpirun", "srun"):
-        command = f"{user.python} -m hpcdl run script.py -n 4 --engine mpi --launcher {launcher}"
-        out = slurm.call(
-            "salloc", "-N2", "--ntasks-per-node=2", "sh", "-c", f"cd {user.home} && {command}", timeout=240
-        )
-        seen = sorted(line for line in out.splitlines() if line.startswith("seen"))
-        assert seen == ["seen 0 4 0 2", "seen 1 4 0 2", "seen 2 4 1 2", "seen 3 4 1 2"]
