@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hpcdl.cli import bench, data, evaluate, models, predict, recipes, report, run, train
+from hpcdl.cli import bench, container, data, evaluate, models, predict, recipes, report, run, train
 from hpcdl.errors import ConfigError, HpcdlError
 
 # The command line's own errors; typer exports this subclass of the one that it raises.
@@ -37,6 +37,7 @@ app.command("predict")(predict.predict)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(container.app, name="container")
 
 
 def _version(wanted: bool) -> None:

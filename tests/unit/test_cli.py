@@ -34,6 +34,8 @@ COMMANDS = [
     ["evaluate"],
     ["predict"],
     ["bench", "input"],
+    ["container", "build"],
+    ["container", "check"],
 ]
 
 

@@ -1,0 +1,137 @@
+"""A real image of hpcdl, built by the command line: what it holds, and that its ranks form a world under the host's MPI.
+
+HPCDL_TESTS_IMAGE=/path.sif takes an image that is there instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from hpcdl.launch.mpirun import find_mpirun
+
+pytestmark = pytest.mark.needs("apptainer")
+Completed = subprocess.CompletedProcess[str]
+RECIPE = ["cifar10-cnn", "train.global_batch=32", "train.micro_batch=8", "train.epochs=1", "train.deterministic=true"]
+
+
+@pytest.fixture(scope="session")
+def builder() -> Iterator[str | None]:
+    """An ordinary user to build and to run as, where the tests run as root; made for them, and taken away again."""
+    if os.geteuid() != 0:
+        yield None
+        return
+    name = "hpcdltests"
+    made = name not in {account.pw_name for account in pwd.getpwall()}
+    if made:
+        subprocess.run(["useradd", "--no-create-home", name], check=True)
+    yield name
+    if made:
+        subprocess.run(["userdel", name], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A folder that an ordinary user can enter, as pytest's own cannot be."""
+    folder = Path(mkdtemp(prefix="hpcdl-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def image(builder: str | None, place: Path, run_command: Callable[..., Completed]) -> Path:
+    if given := os.environ.get("HPCDL_TESTS_IMAGE"):
+        return Path(given)
+    path = place / "hpcdl-cpu.sif"
+    done = run_command([sys.executable, "-m", "hpcdl", "container", "build", "cpu", "--out", str(path)], 1500)
+    assert done.returncode == 0, done.stderr
+    assert [entry.name for entry in place.iterdir()] == [path.name]  # and nothing else stays behind
+    return path
+
+
+def run(*argv: str | Path, timeout: float = 300, **options: object) -> Completed:
+    environ = {name: value for name, value in os.environ.items() if name not in {"HPCDL_DATA", "HPCDL_DEBUG"}}
+    return subprocess.run(
+        [str(part) for part in argv],
+        **{"env": environ, **options},  # type: ignore[call-overload]
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_it_is_labelled_and_small(image: Path) -> None:
+    done = run("apptainer", "inspect", "--json", image)
+    labels = json.loads(done.stdout)["data"]["attributes"]["labels"]
+    assert labels["org.opencontainers.image.title"] == "hpcdl" and labels["hpcdl.kind"] == "cpu"
+    assert {"hpcdl.tensorflow-cpu", "hpcdl.keras", "hpcdl.mpi4py", "hpcdl.openmpi"} <= set(labels)
+    assert image.stat().st_size < 450 * 2**20
+    assert "apptainer run" in run("apptainer", "run-help", image).stdout
+
+
+def test_its_own_test_passes_and_no_address_is_left(image: Path) -> None:
+    done = run("apptainer", "test", image)
+    assert done.returncode == 0, done.stderr
+    assert "TensorFlow 2.18" in done.stdout and "Open MPI v5" in done.stdout
+    assert run("apptainer", "exec", image, "ls", "/etc/apt/sources.list").returncode != 0
+
+
+def test_check_says_hybrid(image: Path, hpcdl: Callable[..., Completed]) -> None:
+    done = hpcdl("container", "check", str(image), "--json")
+    answer = json.loads(done.stdout)
+    assert (answer["way"], answer["launcher"]) == ("hybrid", "mpirun"), done.stderr
+    assert {line["status"] for line in answer["checks"]} == {"ok"}
+    assert done.returncode == 0
+    assert "hybrid" in hpcdl("container", "check", str(image)).stdout
+
+
+def test_what_is_no_image_is_told(tmp_path: Path, hpcdl: Callable[..., Completed]) -> None:
+    (tmp_path / "a.sif").write_text("not an image", encoding="ascii")
+    done = hpcdl("container", "check", "a.sif")
+    assert done.returncode == 2
+    assert "received: a.sif: " in done.stderr and "expected: an image" in done.stderr and "fix: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_ranks_of_the_hosts_mpirun_give_what_ranks_outside_give(
+    image: Path, small_cifar: Path, tmp_path: Path, hpcdl: Callable[..., Completed]
+) -> None:
+    outside = hpcdl(
+        *("run", *RECIPE, "-n", "2", "--oversubscribe", "--engine", "mpi", "--threads", "1"),
+        *("--data", str(small_cifar), "--out", "outside"),
+    )
+    assert outside.returncode == 0, outside.stderr
+    threads = ("env", "TF_NUM_INTRAOP_THREADS=1", "TF_NUM_INTEROP_THREADS=1", "OMP_NUM_THREADS=1")
+    inner = ("hpcdl", "train", *RECIPE, "--engine", "mpi", "--data", small_cifar, "--out", "inside")
+    inside = run(
+        *(find_mpirun(None), *(["--allow-run-as-root"] if os.geteuid() == 0 else []), "-np", "2"),
+        *("--host", "localhost:2", "--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none"),
+        *("apptainer", "exec", "--bind", small_cifar, "--bind", tmp_path, image, *threads, *inner),
+        cwd=tmp_path,
+    )
+    assert inside.returncode == 0, inside.stderr
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("outside", "inside")]
+    assert [summary["ranks"] for summary in summaries] == [2, 2]
+    assert summaries[0]["test_accuracy"] == summaries[1]["test_accuracy"]
+    assert summaries[0]["weights"] == summaries[1]["weights"]
+
+
+def test_it_runs_as_anyone_without_a_home(image: Path, builder: str | None, place: Path) -> None:
+    line = ["apptainer", "run", "--no-home", "--cleanenv", image, "recipes", "list"]
+    if builder is not None:
+        account = pwd.getpwnam(builder)
+        line = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", *line]
+    done = run(*line, cwd="/", env={"PATH": os.environ["PATH"]})
+    assert done.returncode == 0, done.stderr
+    assert "cifar10-resnet20" in done.stdout
