@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hpcdl.data.sources import synth
 Completed = subprocess.CompletedProcess[str]
 PARTS = {
     "horovod": lambda: importlib.util.find_spec("horovod") is not None,
+    "apptainer": lambda: shutil.which("apptainer") is not None,
     "real": lambda: "HPCDL_DATA" in os.environ,
     "mnist": lambda: (Path(os.environ.get("HPCDL_DATA", "none")) / "mnist").is_dir(),
 }
