@@ -1,4 +1,4 @@
-"""A real image of hpcdl, built by the command line: what it holds, and that its ranks form a world under the host's MPI.
+"""A real image, built by the command line: what it holds, and that its ranks form a world under the host's MPI.
 
 HPCDL_TESTS_IMAGE=/path.sif takes an image that is there instead.
 """
@@ -93,7 +93,7 @@ def test_it_is_labelled_and_small(image: Path) -> None:
     assert "apptainer run" in run("apptainer", "run-help", image).stdout
 
 
-def test_its_own_test_passes_and_no_address_is_left(image: Path) -> None:
+def test_its_own_test_passes_and_apt_has_no_source(image: Path) -> None:
     done = run("apptainer", "test", image)
     assert done.returncode == 0, done.stderr
     assert "TensorFlow 2.18" in done.stdout and "Open MPI v5" in done.stdout
