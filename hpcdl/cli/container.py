@@ -61,7 +61,7 @@ def build(
     values = arguments(recipe, version, mirror or debian_mirror(_apt_sources()), image)
     user, fakeroot = _builder()
     parent = (tmp or Path(gettempdir())).absolute()
-    folder = parent / "hpcdl-container" if dry_run else _folder(parent, out)
+    folder = parent / "hpcdl-container" if dry_run else _folder(parent, out, shared=user is not None)
     work = Build(folder / recipe.definition.name, folder / "image.sif", folder / "wheels", values, user, fakeroot)
     if dry_run:
         typer.echo("\n".join(map(shlex.join, [*_gather(recipe, wheel, work), build_argv(command, work)])))
@@ -152,8 +152,8 @@ def _builder() -> tuple[tuple[str, int] | None, bool]:
     return (name, pwd.getpwnam(name).pw_gid), True
 
 
-def _folder(parent: Path, out: Path) -> Path:
-    """A new folder to build in, after a look at the room."""
+def _folder(parent: Path, out: Path, *, shared: bool) -> Path:
+    """A new folder to build in, after a look at the room, and at the way there where another user builds."""
     if not out.parent.is_dir() or not parent.is_dir():
         missing = parent if out.parent.is_dir() else out.parent
         raise ConfigError(f"no folder {missing}", "a folder that is there", f"mkdir -p {missing}")
@@ -162,6 +162,13 @@ def _folder(parent: Path, out: Path) -> Path:
             f"{free / 2**30:.1f} GiB free in {parent}",
             f"{ROOM / 2**30:.0f} GiB while the image is built",
             "--tmp FOLDER",
+        )
+    closed = [folder for folder in (parent, *parent.parents) if not folder.stat().st_mode & 0o001]
+    if shared and closed:
+        raise ConfigError(
+            f"{closed[0]}, which only its owner enters",
+            "a folder that the ordinary user who builds can enter",
+            f"--tmp FOLDER, or chmod a+x {closed[0]}",
         )
     return Path(mkdtemp(prefix="hpcdl-container-", dir=parent))
 

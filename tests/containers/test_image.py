@@ -21,6 +21,9 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcdl.containers.apptainer import exec_argv
+from hpcdl.containers.facts import Facts, Mpi
+from hpcdl.containers.match import judge
 from hpcdl.launch.mpirun import find_mpirun
 
 pytestmark = pytest.mark.needs("apptainer")
@@ -73,6 +76,14 @@ def run(*argv: str | Path, timeout: float = 300, **options: object) -> Completed
         timeout=timeout,
         check=False,
     )
+
+
+def two_ranks() -> list[str]:
+    """The host's mpirun, as far as its command."""
+    return [
+        *(find_mpirun(None), *(["--allow-run-as-root"] if os.geteuid() == 0 else []), "-np", "2"),
+        *("--host", "localhost:2", "--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none"),
+    ]
 
 
 def weights(model: Path) -> dict[str, np.ndarray]:
@@ -128,8 +139,7 @@ def test_two_ranks_of_the_hosts_mpirun_give_what_ranks_outside_give(
     threads = ("env", "TF_NUM_INTRAOP_THREADS=1", "TF_NUM_INTEROP_THREADS=1", "OMP_NUM_THREADS=1")
     inner = ("hpcdl", "train", *RECIPE, "--engine", "mpi", "--data", small_cifar, "--out", "inside")
     inside = run(
-        *(find_mpirun(None), *(["--allow-run-as-root"] if os.geteuid() == 0 else []), "-np", "2"),
-        *("--host", "localhost:2", "--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none"),
+        *two_ranks(),
         *("apptainer", "exec", "--bind", small_cifar, "--bind", tmp_path, image, *threads, *inner),
         cwd=tmp_path,
     )
@@ -143,11 +153,29 @@ def test_two_ranks_of_the_hosts_mpirun_give_what_ranks_outside_give(
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
+def test_the_options_for_bind_give_ranks_the_hosts_mpi(image: Path, place: Path) -> None:
+    mpirun = Path(find_mpirun(None))
+    prefix = mpirun.parent.parent
+    if not (prefix / "lib/libmpi.so.40").exists():
+        pytest.skip("the host's MPI is not in a folder of its own")
+    four, five = (Mpi("Open MPI", (major,), f"Open MPI {major}") for major in (4, 5))
+    verdict = judge(Facts(launcher=four, libc=(2,), prefix=str(prefix)), Facts(library=five, libc=(2,)))
+    assert verdict.way == "bind"
+    maps = "{line.split()[-1] for line in open('/proc/self/maps') if 'libmpi' in line}"
+    inner = ["python3", "-c", f"from mpi4py import MPI; print(MPI.COMM_WORLD.allreduce(1), *{maps})"]
+    line = exec_argv("apptainer", str(image), inner, gpu=None, binds=verdict.binds, env=verdict.env)
+    done = run(*two_ranks(), *line, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"2 {prefix.resolve()}/lib/libmpi.so.40"] * 2
+
+
 def test_it_runs_as_anyone_without_a_home(image: Path, builder: str | None, place: Path) -> None:
-    line = ["apptainer", "run", "--no-home", "--cleanenv", image, "recipes", "list"]
+    code = "import keras, tensorflow, matplotlib.pyplot; from mpi4py import MPI; print(MPI.COMM_WORLD.size)"
+    line = ["apptainer", "exec", "--no-home", "--cleanenv", image, "python3", "-c", code]
     if builder is not None:
         account = pwd.getpwnam(builder)
         line = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", *line]
     done = run(*line, cwd="/", env={"PATH": os.environ["PATH"]})
     assert done.returncode == 0, done.stderr
-    assert "cifar10-resnet20" in done.stdout
+    assert done.stdout.split() == ["1"]
+    assert "writ" not in done.stderr  # neither is a folder not writable, nor is a file not written
