@@ -29,7 +29,10 @@ except Exception as error: print("no-library", " ".join(str(error).split()))
 
 _SECTION = 'part() { echo; echo "=== $1"; shift; "$@" 2>&1; }; '
 _BOTH = "part machine uname -m; part libc getconf GNU_LIBC_VERSION; part mpirun mpirun --version; part pmix pmix_info; "
-ASK_HOST = ["sh", "-c", _SECTION + _BOTH + "part srun srun --mpi=list; part infiniband ls /sys/class/infiniband; :"]
+# Open MPI 4 brings no pmix_info, but a rank's environment tells the version.
+_RANK = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun -np 1 env | grep ^PMIX_VERSION="
+_HOST = f"command -v pmix_info >/dev/null || part rank sh -c '{_RANK}'; part srun srun --mpi=list; "
+ASK_HOST = ["sh", "-c", _SECTION + _BOTH + _HOST + "part infiniband ls /sys/class/infiniband; :"]
 ASK_IMAGE = ["sh", "-c", _SECTION + _BOTH + 'part python python3 -c "$0"; :', PYTHON]
 
 
@@ -88,7 +91,8 @@ def read_answer(text: str, *, prefix: str | None = None, labels: Mapping[str, st
         launcher=read_mpi(parts.get("mpirun", "")),
         library=read_mpi(library[1]) if library else None,
         library_error=error[1] if error else None,
-        pmix=_version(r"^\s*PMI[Xx]: (?:OpenPMIx )?v?(\d[\d.]*)", parts.get("pmix", "")),
+        pmix=_version(r"^\s*PMI[Xx]: (?:OpenPMIx )?v?(\d[\d.]*)", parts.get("pmix", ""))
+        or _version(r"^PMIX_VERSION=(\d[\d.]*)", parts.get("rank", "")),
         prefix=prefix,
         plugins=read_plugins(parts.get("srun", "")),
         infiniband=bool(re.search(r"^\w+\d+$", parts.get("infiniband", ""), re.M)),
@@ -100,7 +104,7 @@ def read_answer(text: str, *, prefix: str | None = None, labels: Mapping[str, st
 def read_mpi(text: str) -> Mpi | None:
     """The MPI that a line of its mpirun or of its library names; None where it is none that is known."""
     names: tuple[tuple[Family, str, str], ...] = (
-        ("Open MPI", "Open MPI", r"Open MPI\)? v?(\d[\d.]*)"),
+        ("Open MPI", "Open MPI", r"(?:Open MPI|OpenRTE)\)? v?(\d[\d.]*)"),
         ("MPICH", "Intel MPI", r"Intel\(R\) MPI Library.*?(?:Version )?(\d{4}[\d.]*)"),
         ("MPICH", "MVAPICH", r"MVAPICH2? Version\s*:\s*(\d[\d.]*)"),
         ("MPICH", "Cray MPICH", r"CRAY MPICH version (\d[\d.]*)"),

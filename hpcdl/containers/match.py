@@ -15,6 +15,8 @@ from hpcdl.containers.facts import Facts, Mpi, dotted
 
 OLDEST_PMIX = 3
 """From PMIx 3 on, servers and clients of different versions understand each other, as its makers promise."""
+PMIX_ACROSS = 4
+"""Open MPI 4.1.4 with PMIx 4.2 has been seen to start ranks of Open MPI 5.0; with an older one nobody has tried."""
 SONAME = {"Open MPI": "libmpi.so.40", "MPICH": "libmpi.so.12"}
 """Of Open MPI 3 to 5, and of MPICH 3.1 and later and what keeps its interface."""
 
@@ -47,7 +49,7 @@ def judge(host: Facts, image: Facts) -> Verdict:
                 "hybrid",
                 f"the host's {host.launcher.name} starts ranks of the image's {library.name}",
                 launcher="mpirun",
-                warning=_pmix_warning(host, image),
+                warning=_warning(host, host.launcher, image, library),
             )
     if plugin := _plugin(host.plugins, library):
         return Verdict("hybrid", f"Slurm's {plugin} starts ranks of the image's {library.name}", f"srun --mpi={plugin}")
@@ -73,15 +75,26 @@ def _refusal(launcher: Mpi, host: Facts, library: Mpi, image: Facts) -> str:
     both = f"the host has {launcher.name}, the image {library.name}"
     if launcher.family != library.family:
         return f"{both}: two families, which do not start each other's ranks"
-    if launcher.family == "Open MPI" and launcher.version[0] != library.version[0]:
-        return f"{both}: launchers of Open MPI start ranks of their own major version"
+    if launcher.family == "Open MPI" and launcher.version[0] > library.version[0]:
+        # Seen with 5.0.11 and 4.1.4: no complaint, and every rank is rank 0 of 1.
+        return f"{both}: each of these ranks would be alone in a world of its own"
+    if _across(launcher, library) and (host.pmix is None or host.pmix[0] < PMIX_ACROSS):
+        pmix = f"PMIx {dotted(host.pmix)}" if host.pmix else "a PMIx that is not known"
+        return f"{both}: another major version, which the host's must reach by PMIx {PMIX_ACROSS} or later, not {pmix}"
     olds = [side.pmix for side in (host, image) if side.pmix is not None and side.pmix[0] < OLDEST_PMIX]
     if olds and host.pmix != image.pmix:
         return f"{both}, with PMIx {dotted(olds[0])} on one side, which talks to its own version only"
     return ""
 
 
-def _pmix_warning(host: Facts, image: Facts) -> str | None:
+def _across(launcher: Mpi, library: Mpi) -> bool:
+    return launcher.family == "Open MPI" and launcher.version[0] < library.version[0]
+
+
+def _warning(host: Facts, launcher: Mpi, image: Facts, library: Mpi) -> str | None:
+    """What may go wrong although it should not."""
+    if _across(launcher, library):
+        return "across major versions only Open MPI 4.1.4 has been tried: start two ranks first, and see a world of two"
     if host.pmix is None or image.pmix is None or host.pmix[0] == image.pmix[0]:
         return None
     return (

@@ -160,6 +160,7 @@ def test_who_builds() -> None:
     [
         ("mpirun (Open MPI) 5.0.11\n\nReport bugs to https://…", "Open MPI", (5, 0, 11)),
         ("mpirun (Open MPI) 4.1.5rc2", "Open MPI", (4, 1, 5)),
+        ("mpirun.openmpi (OpenRTE) 4.1.4", "Open MPI", (4, 1, 4)),
         ("Open MPI v5.0.11, package: Open MPI user@localhost, ident: 5.0.11", "Open MPI", (5, 0, 11)),
         ("HYDRA build details:\n    Version:                                 4.0.2\n", "MPICH", (4, 0, 2)),
         ("MPICH Version:      4.1.2\nMPICH Release date: …", "MPICH", (4, 1, 2)),
@@ -228,6 +229,7 @@ def test_an_answer_is_read() -> None:
     assert facts.launcher is not None and facts.launcher.name == "Open MPI 5.0.11"
     assert facts.library is not None and facts.library.version == (5, 0, 11)
     assert (facts.plugins, facts.packages["tensorflow-cpu"], facts.prefix) == (("none", "pmix"), "2.18.1", "/opt/mpi")
+    assert read_answer("\n=== pmix\nnot found\n\n=== rank\nPMIX_VERSION=4.2.2rc2\n").pmix == (4, 2, 2)
     empty = read_answer("")
     assert empty == Facts()
     missing = read_answer("=== x\n\n=== python\nno-library cannot load MPI library\n")
@@ -280,8 +282,10 @@ CASES = {
     "PMIx 4 and 5": Case("hybrid", OPEN_MPI_5, OPEN_MPI_5, "mpirun", host_pmix=(4, 2, 2), image_pmix=(5, 0, 1)),
     "PMIx 2": Case("bind", OPEN_MPI_4, OPEN_MPI_4, host_pmix=(2, 1), image_pmix=(3, 2), says="PMIx 2.1"),
     "PMIx 2 on both": Case("hybrid", OPEN_MPI_4, OPEN_MPI_4, "mpirun", host_pmix=(2, 1), image_pmix=(2, 1)),
-    "4 starts no 5": Case("bind", OPEN_MPI_4, OPEN_MPI_5, "mpirun", says="major version"),
-    "5 starts no 4": Case("bind", OPEN_MPI_5, OPEN_MPI_4, "mpirun"),
+    "4 starts 5": Case("hybrid", OPEN_MPI_4, OPEN_MPI_5, "mpirun", host_pmix=(4, 2, 2), image_pmix=(5, 0, 11)),
+    "but not by PMIx 3": Case("bind", OPEN_MPI_4, OPEN_MPI_5, "mpirun", host_pmix=(3, 2), says="not PMIx 3.2"),
+    "nor by a PMIx not known": Case("bind", OPEN_MPI_4, OPEN_MPI_5, "mpirun", says="not known"),
+    "5 starts no 4": Case("bind", OPEN_MPI_5, OPEN_MPI_4, "mpirun", host_pmix=(5, 0), says="alone"),
     "but srun does": Case("hybrid", OPEN_MPI_4, OPEN_MPI_5, "srun --mpi=pmix", plugins=("none", "pmi2", "pmix")),
     "srun by version": Case("hybrid", None, OPEN_MPI_5, "srun --mpi=pmix_v4", plugins=("pmix_v4",)),
     "pmi2 is too little": Case("neither", None, OPEN_MPI_5, plugins=("pmi2", "none"), says="only pmi2"),
@@ -320,6 +324,11 @@ def test_bind_says_the_exact_options() -> None:
     )
     mpich = replace(HOST, launcher=Mpi("MPICH", (3, 4), "MPICH 3.4"), pmix=(2,))
     assert judge(mpich, replace(IMAGE, library=MPICH, pmix=(1,))).env["MPI4PY_LIBMPI"].endswith("libmpi.so.12")
+
+
+def test_a_launcher_of_another_major_version_is_a_warning() -> None:
+    host, image = replace(HOST, launcher=OPEN_MPI_4, pmix=(4, 2)), replace(IMAGE, library=OPEN_MPI_5, pmix=(5, 0))
+    assert "two ranks first" in (judge(host, image).warning or "")
 
 
 def test_pmix_that_should_do_is_a_warning() -> None:
