@@ -19,6 +19,7 @@ SSHD = "/usr/sbin/sshd"
 Completed = subprocess.CompletedProcess[str]
 PARTS = {
     "horovod": lambda: importlib.util.find_spec("horovod") is not None,
+    "apptainer": lambda: shutil.which("apptainer") is not None,
     "real": lambda: "HPCDL_DATA" in os.environ,
     "slurm": lambda: all(map(shutil.which, ("sbatch", "slurmctld", "slurmd", "munged"))) and os.geteuid() == 0,
     "netns": lambda: _does("unshare", "--net", "--uts", "--mount", "--pid", "--ipc", "--fork", "ip", "link"),

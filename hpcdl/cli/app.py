@@ -10,6 +10,7 @@ import typer
 
 from hpcdl.cli import (
     bench,
+    container,
     data,
     doctor,
     evaluate,
@@ -55,6 +56,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(container.app, name="container")
 
 
 def _version(wanted: bool) -> None:

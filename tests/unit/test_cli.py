@@ -35,6 +35,8 @@ COMMANDS = [
     ["predict"],
     ["bench", "input"],
     ["doctor"],
+    ["container", "build"],
+    ["container", "check"],
 ]
 
 
