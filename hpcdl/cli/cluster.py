@@ -14,7 +14,7 @@ import typer
 from hpcdl.errors import ConfigError, LaunchError
 
 if TYPE_CHECKING:
-    from hpcdl.launch.supervisor import Answer
+    from hpcdl.answer import Answer
     from hpcdl.slurm.job import Request
     from hpcdl.submission.compose import Software
 

@@ -20,9 +20,9 @@ from hpcdl.cli.options import Json
 from hpcdl.errors import ConfigError, HpcdlError
 
 if TYPE_CHECKING:
+    from hpcdl.answer import Answer
     from hpcdl.containers.apptainer import Build, Command
     from hpcdl.containers.recipes import Recipe
-    from hpcdl.launch.supervisor import Answer
 
 app = typer.Typer(no_args_is_help=True, help="Images of hpcdl for Apptainer and SingularityCE.")
 ROOM = 6 * 2**30
@@ -187,7 +187,7 @@ def _gather(recipe: Recipe, wheel: Path | None, work: Build) -> list[list[str]]:
         return [["cp", str(wheel.absolute()), str(work.wheels)], download]
     if not (source / "pyproject.toml").is_file():
         raise ConfigError("hpcdl without its source tree", "its wheel, to go into the image", "--wheel FILE")
-    uv = shutil.which("uv") or shutil.which(source / ".uv/bin/uv")
+    uv = shutil.which("uv") or shutil.which(str(source / ".uv/bin/uv"))
     return [wheel_argv(pip, uv, source, work.wheels), download]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
+from hpcdl.answer import Answer, Ask
 from hpcdl.containers.apptainer import Command, exec_argv
 from hpcdl.containers.facts import ASK_HOST, ASK_IMAGE, Facts, dotted, read_answer, read_labels
 from hpcdl.containers.match import Verdict
@@ -15,20 +15,6 @@ from hpcdl.errors import ConfigError
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """uname's names for what images call their architecture."""
 OLDEST_TENSORFLOW = (2, 18)
-
-
-class Said(Protocol):
-    """What a command answered."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def out(self) -> str: ...
-    @property
-    def err(self) -> str: ...
-
-
-Ask = Callable[[Sequence[str]], Said]
 
 
 @dataclass(frozen=True)
@@ -154,7 +140,7 @@ def _ucx(host: Facts) -> list[Line]:
     return [Line("UCX", "warning", said, "then set UCX_TLS=sysv,ib for the ranks")]
 
 
-def _last(said: Said) -> str:
+def _last(said: Answer) -> str:
     """The last line of a complaint, without Apptainer's FATAL."""
     told = (said.err or said.out).strip().splitlines() or [f"exit code {said.code}"]
     return told[-1].removeprefix("FATAL:").strip()

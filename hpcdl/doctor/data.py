@@ -23,7 +23,7 @@ def check(places: Callable[[], Sequence[Place]]) -> list[Finding]:
     found = [each for name in SOURCES if (each := judge(name, search)) is not None]
     if found:
         return found
-    looked = ", ".join(f"{label} {path or 'not set'}" for label, path in search)
+    looked = ", ".join(f"{label}{f' {path}' if path else ', which is not there'}" for label, path in search)
     return [ok("data", f"none in {looked} (`hpcdl data fetch` gets them, `hpcdl data synth` makes stand-ins)")]
 
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hpcdl.answer import Answer
 from hpcdl.doctor.findings import Finding, failure, ok, warning
 from hpcdl.doctor.here import Here, last_line
 from hpcdl.doctor.software import Said, installed
-from hpcdl.launch.supervisor import Answer
 
 FIELDS = (
     "index",

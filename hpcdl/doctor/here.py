@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcdl.answer import Answer
 from hpcdl.errors import LaunchError
-from hpcdl.launch.supervisor import Answer, ask, inherited
+from hpcdl.launch.supervisor import ask, inherited
 
 Ask = Callable[[Sequence[str], float], Answer]
 """(argv, seconds) -> what the program said; raises LaunchError where it is not there."""

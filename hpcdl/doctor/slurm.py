@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from hpcdl.answer import Answer
 from hpcdl.doctor.findings import Finding, ok, warning
 from hpcdl.doctor.here import Here, last_line
 from hpcdl.doctor.mpi import Mpi
-from hpcdl.launch.supervisor import Answer
 
 PLUGIN = re.compile(r"^(?:[\w.]+: )?(?:MPI: )?\s*(none|pmi2|openmpi|cray_shasta|pmix(?:_v\d+)?)\s*$", re.MULTILINE)
 VERSIONS = re.compile(r"pmix plugin versions available: (.+)")

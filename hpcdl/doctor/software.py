@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from hpcdl.answer import NO_ANSWER, Answer
 from hpcdl.doctor.findings import Finding, failure, ok, warning
 from hpcdl.doctor.here import Here, last_line
-from hpcdl.launch.supervisor import NO_ANSWER, Answer
 
 IMPORT_SECONDS = 180.0
 """TensorFlow's import takes 5 s, and minutes from a busy network file system."""

@@ -14,10 +14,11 @@ from typing import Any
 
 import psutil
 
+from hpcdl.answer import NO_ANSWER, Answer
 from hpcdl.errors import ConfigError, HpcdlError, LaunchError
 from hpcdl.launch.hostprobe import MARK, Report, look
 from hpcdl.launch.hosts import Listed
-from hpcdl.launch.supervisor import NO_ANSWER, Answer, ask
+from hpcdl.launch.supervisor import ask
 from hpcdl.records import write_text
 
 SECONDS = 120.0

@@ -6,10 +6,10 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from hpcdl.answer import NO_ANSWER, Answer
 from hpcdl.errors import LaunchError
 
 POLL_SECONDS = 0.2
@@ -77,19 +77,6 @@ def run(
             f"{received[0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
         )
     return code
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a short command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-NO_ANSWER = 124
-"""Code of a command that did not end in time, as of timeout(1)."""
 
 
 def ask(argv: Sequence[str], environ: Mapping[str, str], *, seconds: float = 30.0, text: str = "") -> Answer:

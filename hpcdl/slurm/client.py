@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from hpcdl.answer import Answer, Ask
 from hpcdl.errors import LaunchError
 
-
-class Said(Protocol):
-    """What a command answered."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def out(self) -> str: ...
-    @property
-    def err(self) -> str: ...
-
-
-Ask = Callable[[Sequence[str]], Said]
 SEPARATOR = "|"
 QUEUE_FORMAT = SEPARATOR.join(("%i", "%T", "%M", "%D", "%r"))
 ACCOUNT_FIELDS = ("JobID", "State", "Elapsed", "NNodes", "ExitCode")
@@ -141,7 +128,7 @@ def _rows(text: str) -> dict[str, Row]:
     return rows
 
 
-def _refused(script: Path, said: Said) -> LaunchError:
+def _refused(script: Path, said: Answer) -> LaunchError:
     return LaunchError(
         f"sbatch {script}: {_words(said)}",
         "a job that Slurm takes",
@@ -149,6 +136,6 @@ def _refused(script: Path, said: Said) -> LaunchError:
     )
 
 
-def _words(said: Said) -> str:
+def _words(said: Answer) -> str:
     lines = [line.strip() for line in (said.err or said.out).splitlines() if line.strip()]
     return "; ".join(re.sub(r"^\w+: (error|fatal): ", "", line) for line in lines[-2:]) or f"exit code {said.code}"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hpcdl.answer import Ask
 from hpcdl.records import write_json, write_text
 from hpcdl.slurm import client
 from hpcdl.slurm.job import Job
@@ -56,9 +57,7 @@ def write(package: Package, folder: Path, origin: Mapping[str, Any]) -> Path:
     return script
 
 
-def send(
-    ask: client.Ask, package: Package, script: Path, site: Site, registry: Path, after: Sequence[str] = ()
-) -> Submitted:
+def send(ask: Ask, package: Package, script: Path, site: Site, registry: Path, after: Sequence[str] = ()) -> Submitted:
     """Submits a written job, once Slurm has said that it would take it, and remembers it.
 
     Raises:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from hpcdl.launch.supervisor import Answer
+from hpcdl.answer import Answer, Ask
 
-Ask = Callable[[Sequence[str]], Answer]
 KEPT = (
     *("HPCDL_", "TF_", "OMP_", "OMPI_MCA_", "HOROVOD_", "NCCL_", "UCX_", "CUDA_VISIBLE", "KERAS_BACKEND"),
     *("LOADEDMODULES", "VIRTUAL_ENV", "CONDA_PREFIX", "XLA_FLAGS"),

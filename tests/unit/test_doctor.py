@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hpcdl.answer import NO_ANSWER, Answer
 from hpcdl.cli import doctor as command
 from hpcdl.cli.app import app
 from hpcdl.data.sources import synth
@@ -20,7 +21,6 @@ from hpcdl.doctor.findings import Finding, Section, as_json, failure, ok, warnin
 from hpcdl.doctor.here import Here, this_machine
 from hpcdl.errors import DataError, LaunchError
 from hpcdl.launch.plan import Machine
-from hpcdl.launch.supervisor import NO_ANSWER, Answer
 from hpcdl.launch.topology import Topology
 from hpcdl.slurm.sites import Site, load_site, site_names
 
@@ -567,7 +567,7 @@ def test_speed_shared_memory_and_kinds() -> None:
 
 def test_data_that_are_found_are_looked_at(tmp_path: Path) -> None:
     (told,) = data.check(lambda: [("HPCDL_DATA", None), ("./data", None)])
-    assert told.state == "ok" and told.told.startswith("none in HPCDL_DATA not set")
+    assert told.state == "ok" and told.told.startswith("none in HPCDL_DATA, which is not there")
     folder = synth.cifar(tmp_path, train=50, test=10)
     assert data.check(lambda: [("HPCDL_DATA", str(tmp_path))]) == [ok("cifar10", str(folder))]
     (folder / "test_batch.bin").write_bytes(b"torn")

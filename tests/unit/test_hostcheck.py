@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from hpcdl.answer import NO_ANSWER, Answer
 from hpcdl.errors import ConfigError, HpcdlError, LaunchError
 from hpcdl.launch import hostcheck
 from hpcdl.launch.hostcheck import check_hosts, differences, fetch, is_here, open_folders, read_answer, remarks
 from hpcdl.launch.hostprobe import MARK, Report, answer, collect, holds, look
 from hpcdl.launch.hosts import Host, Listed
-from hpcdl.launch.supervisor import NO_ANSWER, Answer
 
 HERE = Report("me", 4, True, {"python": "3.11.2", "keras": "3.15.1"}, {"data": "3 files"})
 PATHS = {"data": Path("/x")}

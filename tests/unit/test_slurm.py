@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hpcdl.answer import Answer
 from hpcdl.errors import ConfigError, LaunchError
 from hpcdl.slurm import client
 from hpcdl.slurm.clock import format_time, parse_time
@@ -136,19 +136,16 @@ def test_processors_are_divided_and_unknown_nodes_are_not_asked_for_cores() -> N
     assert plan_job("x", Request(ranks_per_node=3), load_site("generic-gpu")).gpus == 3
 
 
-@dataclass
-class Said:
-    code: int = 0
-    out: str = ""
-    err: str = ""
+def said(code: int = 0, out: str = "", err: str = "") -> Answer:
+    return Answer(code, out, err)
 
 
 def test_the_exact_words_to_slurm() -> None:
     asked: list[Sequence[str]] = []
 
-    def ask(argv: Sequence[str]) -> Said:
+    def ask(argv: Sequence[str]) -> Answer:
         asked.append(argv)
-        return Said(out="17;cluster\n")
+        return said(out="17;cluster\n")
 
     assert client.submit(ask, Path("/r/a b/job.sbatch"), after=["3", "4"]) == "17"
     assert asked[0] == ["sbatch", "--parsable", "--chdir=/r/a b", "--dependency=afterany:3:4", "/r/a b/job.sbatch"]
@@ -157,21 +154,21 @@ def test_the_exact_words_to_slurm() -> None:
 
 
 def test_slurms_refusal_is_told_in_its_own_words() -> None:
-    said = Said(1, "", "sbatch: error: Batch job submission failed: Invalid account or account/partition combination\n")
+    refusal = said(1, "", "sbatch: error: Batch job submission failed: Invalid account\n")
     for call in (client.submit, client.validate):
         with pytest.raises(LaunchError, match="Invalid account") as error:
-            call(lambda argv: said, Path("/r/job.sbatch"))
+            call(lambda argv: refusal, Path("/r/job.sbatch"))
         assert "sbatch: error" not in str(error.value)
 
 
 def test_the_queue_and_the_accounting_are_read() -> None:
-    rows = client.queue(lambda argv: Said(out="12|RUNNING|1:02|2|None\n13_1|PENDING|0:00|4|Resources\n\n"))
+    rows = client.queue(lambda argv: said(out="12|RUNNING|1:02|2|None\n13_1|PENDING|0:00|4|Resources\n\n"))
     assert rows["12"].state == "RUNNING" and rows["13_1"].reason == "Resources"
-    rows = client.account(lambda argv: Said(out="14|CANCELLED by 0|00:01:00|2|0:15\n"), ["14"])
+    rows = client.account(lambda argv: said(out="14|CANCELLED by 0|00:01:00|2|0:15\n"), ["14"])
     assert (rows["14"].state, rows["14"].reason) == ("CANCELLED", "0:15")
-    assert client.account(lambda argv: Said(1, "", "Slurm accounting storage is disabled"), ["14"]) == {}
+    assert client.account(lambda argv: said(1, "", "Slurm accounting storage is disabled"), ["14"]) == {}
     with pytest.raises(client.ControllerAway, match="Unable to contact"):
-        client.queue(lambda argv: Said(1, "", "slurm_load_jobs error: Unable to contact slurm controller\n"))
+        client.queue(lambda argv: said(1, "", "slurm_load_jobs error: Unable to contact slurm controller\n"))
 
 
 def test_jobs_are_remembered_and_broken_files_left_out(tmp_path: Path) -> None:
