@@ -76,6 +76,19 @@ def test_watching_a_job(user: User) -> None:
     assert user("jobs", "list").stdout == "no jobs in the queue; --all lists ended ones\n"
 
 
+def test_folders_of_any_name_reach_the_ranks(user: User) -> None:
+    nasty = 'it\'s $(touch pwned); `touch pwned` "x" & é*'
+    (user.home / "data").rename(user.home / nasty)
+    answer = user.submit("--nodes", "2", "--data", nasty, "--out", f"out {nasty}", "train.epochs=1")
+    user("jobs", "wait", answer["job"])
+    assert answer["folder"] == str(user.home / f"out {nasty}")
+    assert summary(answer["folder"])["world_size"] == 2
+    assert "done in" in user("jobs", "logs", answer["job"]).stdout
+    evaluated = user("evaluate", answer["folder"], "--data", nasty, "--json").stdout
+    assert json.loads(evaluated)["accuracy"] == summary(answer["folder"])["test_accuracy"]
+    assert not list(user.home.rglob("pwned"))
+
+
 def test_a_job_is_cancelled_and_its_records_stay(user: User) -> None:
     answer = user.submit("--nodes", "2", "--data", "data", "train.epochs=1000")
     user.until(lambda: user.status(answer["job"])[0]["update"], "progress")
