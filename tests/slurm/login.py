@@ -53,6 +53,7 @@ class User:
         (self.home / f"{name}.yaml").write_text(
             f"name: {name}\nabout: {about}\nnode: {{gpus: {gpus}, cores: 2}}\n"
             f"ask: {{gpus: {'gres' if gpus else 'none'}}}\nmpi: {{start: {start}, pmi: {pmi}}}\n"
+            "container: {command: apptainer}\n"
         )
         return f"{name}.yaml"
 
