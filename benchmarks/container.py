@@ -2,8 +2,8 @@
 
     python benchmarks/container.py IMAGE.sif --site SITE --data DIR [--nodes 2] [--repeats 5] [--out FILE.json]
 
-Jobs are submitted in turns, one at a time, with engine mpi. A job's rate is images over the seconds of the slowest
-rank, without the first steps, which trace and warm up.
+Jobs are submitted in turns, one at a time, with engine mpi; every second turn the image goes first. A job's rate is a
+step's images over the median of its steps, each as long as on the slowest rank, without the first ones, which trace.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ WARMUP = 10
 
 
 def rate(folder: Path) -> float:
-    """Images/s of a finished run."""
+    """Images/s of a finished run, whose steps have equal batches."""
     tables = [read_steps(path, WARMUP) for path in sorted((folder / "ranks").glob("*.steps.csv"))]
-    seconds = max(sum(float(row["step_seconds"]) for row in table) for table in tables)
-    return sum(int(row["images"]) for row in tables[0]) / seconds
+    slowest = [max(float(row["step_seconds"]) for row in rows) for rows in zip(*tables, strict=True)]
+    return int(tables[0][0]["images"]) / median(slowest)
 
 
 def job(folder: Path, options: argparse.Namespace, *more: str) -> float:
@@ -52,8 +52,9 @@ def main() -> None:
     rates: dict[str, list[float]] = {"bare": [], "image": []}
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(options.repeats):
-            rates["bare"].append(job(Path(scratch) / f"bare-{turn}", options))
-            rates["image"].append(job(Path(scratch) / f"image-{turn}", options, "--container", options.image))
+            for name in sorted(rates, reverse=turn % 2 == 1):
+                inside = ["--container", options.image] if name == "image" else []
+                rates[name].append(job(Path(scratch) / f"{name}-{turn}", options, *inside))
             print({name: round(found[-1], 1) for name, found in rates.items()}, flush=True)
     low, high = ratio_interval(rates["image"], rates["bare"])
     ratio = median(rates["image"]) / median(rates["bare"])

@@ -40,7 +40,8 @@ def list_(
     from hpcdl.slurm.registry import remembered
 
     cluster.need_slurm()
-    found = [status for status in _statuses(remembered(cluster.registry())) if everything or status.alive]
+    known = remembered(cluster.registry())
+    found = [status for status in _statuses(known, ended=everything) if everything or status.alive]
     if as_json:
         typer.echo(json.dumps([status.as_dict() for status in found]))
         return
@@ -176,8 +177,13 @@ def _of(job: str) -> list[Status]:
     return [status for status in _statuses([submitted]) if job in (submitted.job, status.job)]
 
 
-def _statuses(jobs: list[Submitted]) -> list[Status]:
-    """One question to the queue for all jobs, and one to the accounting for those that it has forgotten."""
+def _statuses(jobs: list[Submitted], *, ended: bool = True) -> list[Status]:
+    """One question to the queue for all jobs, and one to the accounting for those that it has forgotten.
+
+    Args:
+        jobs: from the registry.
+        ended: tell those too that the queue no longer has.
+    """
     from hpcdl.cli import cluster
     from hpcdl.slurm import client
     from hpcdl.slurm.status import statuses
@@ -188,6 +194,9 @@ def _statuses(jobs: list[Submitted]) -> list[Status]:
         queue = None
     known = queue or {}
     gone = [each.job for each in jobs if queue is not None and any(part[0] not in known for part in each.parts)]
+    if not ended:
+        jobs = [each for each in jobs if queue is None or any(part[0] in known for part in each.parts)]
+        gone = []
     account = client.account(cluster.ask, gone)
     return [status for each in jobs for status in statuses(each, queue, account)]
 
