@@ -61,14 +61,14 @@ def _sections(
     ranks: int | None, engine: str, oversubscribe: bool, site: str | None, out: Path, data: str | None
 ) -> Iterator[Section]:
     """What is wrong with the command line is told before anything is looked at."""
+    from hpcdl.cli.cluster import own_sites
     from hpcdl.cli.prepare import machine, search_places
     from hpcdl.config.engines import resolve
     from hpcdl.doctor.examine import Asked, Examination
     from hpcdl.doctor.here import this_machine
-    from hpcdl.doctor.site import site_file
     from hpcdl.launch.topology import is_root, read_topology
     from hpcdl.launch.tuning import check_slots
-    from hpcdl.slurm.sites import load_site
+    from hpcdl.slurm.sites import load_site, site_path
 
     if ranks is not None:
         check_slots(read_topology(), ranks, oversubscribe=oversubscribe)
@@ -87,20 +87,14 @@ def _sections(
     examination = Examination(this_machine(os.environ))
     if site is None:
         return examination.everything(asked)
-    own = _own_sites()
-    described, file = load_site(site, own), site_file(site, own)
+    own = own_sites()
+    described, file = load_site(site, own), site_path(site, own)
 
     def one() -> Iterator[Section]:
         yield examination.site(described, file, own)
         yield from examination.ranks(asked)
 
     return one()
-
-
-def _own_sites() -> Path:
-    """The user's folder of sites."""
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(home) / "hpcdl" / "sites"
 
 
 def _shown(sections: Iterable[Section]) -> Iterator[Section]:

@@ -14,14 +14,6 @@ from hpcdl.slurm.sites import SHIPPED, Site
 MODULES = 'module -t avail "$0" 2>&1'
 
 
-def site_file(name: str, own: Path | None) -> Path:
-    """The file that `load_site` reads."""
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    mine = own / f"{name}.yaml" if own else None
-    return mine if mine is not None and mine.is_file() else SHIPPED / f"{name}.yaml"
-
-
 def check(here: Here, site: Site, file: Path, own: Path | None, library: Mpi | None) -> list[Finding]:
     """The site's lines.
 

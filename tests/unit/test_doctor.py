@@ -22,7 +22,7 @@ from hpcdl.doctor.here import Here, this_machine
 from hpcdl.errors import DataError, LaunchError
 from hpcdl.launch.plan import Machine
 from hpcdl.launch.topology import Topology
-from hpcdl.slurm.sites import Site, load_site, site_names
+from hpcdl.slurm.sites import Site, load_site, site_names, site_path
 
 OPEN = mpi.Mpi("Open MPI", "5.0.11", "/venv/lib/libmpi.so.40")
 OPEN_RUN = mpi.Mpi("Open MPI", "5.0.11", "/venv/bin/mpirun")
@@ -775,8 +775,8 @@ def test_without_slurm_a_site_is_checked_as_far_as_this_node_tells(tmp_path: Pat
 def test_every_shipped_site_can_be_checked_anywhere(tmp_path: Path) -> None:
     examination = Examination(here(environ={"PATH": ""}))
     for name in site_names():
-        section = examination.site(load_site(name), site.site_file(name, tmp_path), tmp_path)
+        section = examination.site(load_site(name), site_path(name, tmp_path), tmp_path)
         assert worst(section.findings) != "failure", section
     (tmp_path / "local.yaml").touch()
-    assert site.site_file("local", tmp_path) == tmp_path / "local.yaml"
-    assert site.site_file("a/b.yml", tmp_path) == Path("a/b.yml")
+    assert site_path("local", tmp_path) == tmp_path / "local.yaml"
+    assert site_path("a/b.yml", tmp_path) == Path("a/b.yml")
