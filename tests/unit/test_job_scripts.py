@@ -22,7 +22,7 @@ from hpcdl.config.load import load
 from hpcdl.errors import ConfigError
 from hpcdl.slurm.job import Request, plan_job
 from hpcdl.slurm.render import argv, render
-from hpcdl.slurm.sites import load_site, site_names
+from hpcdl.slurm.sites import Mpi, load_site, site_names
 from hpcdl.submission.compose import Restart, Software, Where, point_script, report_script, train_script
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -47,6 +47,13 @@ def request(site: str, nodes: int = 2, container: str | None = None) -> Request:
 def train(site: str) -> str:
     job = plan_job(CONFIG.name, request(site), load_site(site))
     return train_script(CONFIG, job, load_site(site), WHERE, ON_HOST, Restart())
+
+
+def srun(site: str) -> str:
+    """As at a site that starts ranks with Slurm's own launcher."""
+    known = load_site(site).model_copy(update={"mpi": Mpi(start="srun")})
+    job = plan_job(CONFIG.name, request(site), known)
+    return train_script(CONFIG, job, known, WHERE, ON_HOST, Restart())
 
 
 def sweep(site: str) -> str:
@@ -80,7 +87,9 @@ def report(site: str) -> str:
     return report_script(commands, job, load_site(site), Path(f"{folder}/jobs/report"))
 
 
-KINDS: dict[str, Callable[[str], str]] = {each.__name__: each for each in (train, sweep, container, scaling, report)}
+KINDS: dict[str, Callable[[str], str]] = {
+    each.__name__: each for each in (train, srun, sweep, container, scaling, report)
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
