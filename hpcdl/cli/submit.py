@@ -12,7 +12,7 @@ import typer
 
 from hpcdl.cli.cluster import Account, Partition, Qos, RanksPerNode, SiteName, Time
 from hpcdl.cli.options import Data, Engine, Json, Out, Overrides, Overwrite
-from hpcdl.errors import ConfigError
+from hpcdl.errors import ConfigError, LaunchError
 
 if TYPE_CHECKING:
     from hpcdl.config.schema import RunConfig
@@ -101,7 +101,11 @@ def submit(
         tasks=len(recipes) if sweep else 0,
     )
     written = send.write(package, folder, {**cluster.origin(request), "site": chosen.model_dump(mode="json")})
-    submitted = send.send(cluster.ask, package, written, chosen, cluster.registry())
+    try:
+        submitted = send.send(cluster.ask, package, written, chosen, cluster.registry())
+    except LaunchError:
+        folders.discard(folder)  # --dry-run shows the script; a folder that looks like a run would only mislead
+        raise
     if as_json and not wait:
         typer.echo(json.dumps({"job": submitted.job, "folder": str(folder)}))
     elif not as_json:

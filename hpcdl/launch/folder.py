@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(
             f"--out {folder}: {error.strerror}", "a folder that can be written", "choose another --out"
         ) from None
+
+
+def discard(folder: Path) -> None:
+    """Takes back what `prepare` and its caller have made: records, and the folder if nothing else is in it."""
+    prepare(folder, overwrite=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _ours(folder: Path) -> list[Path]:

@@ -12,6 +12,8 @@ from hpcdl.errors import LaunchError
 
 SEPARATOR = "|"
 QUEUE_FORMAT = SEPARATOR.join(("%i", "%T", "%M", "%D", "%r"))
+UNREACHED = ("Unable to contact slurm controller", "configuration source", "Connection refused", "no answer in")
+"""In what sbatch says where it is not the job that is wrong."""
 ACCOUNT_FIELDS = ("JobID", "State", "Elapsed", "NNodes", "ExitCode")
 
 
@@ -129,6 +131,12 @@ def _rows(text: str) -> dict[str, Row]:
 
 
 def _refused(script: Path, said: Answer) -> LaunchError:
+    if any(word in said.err for word in UNREACHED):
+        return LaunchError(
+            f"sbatch: {_words(said)}",
+            "a Slurm that answers",
+            "see `scontrol ping`; SLURM_CONF or /etc/slurm/slurm.conf says where it is",
+        )
     return LaunchError(
         f"sbatch {script}: {_words(said)}",
         "a job that Slurm takes",

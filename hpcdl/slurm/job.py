@@ -136,7 +136,7 @@ def _checked_time(request: Request, site: Site, qos: str | None, partition: str 
         raise ConfigError(
             f"--time {format_time(seconds)} for {site.name}{_queue(qos, partition)}",
             f"at most {format_time(parse_time(limit))}",
-            f"give --time {format_time(parse_time(limit))}, and --requeue to go on afterwards{_longer(site, seconds)}",
+            f"give --time {format_time(parse_time(limit))}{_longer(site, seconds)}",
         )
     return seconds
 
@@ -206,4 +206,4 @@ def _queue(qos: str | None, partition: str | None) -> str:
 
 def _longer(site: Site, seconds: int) -> str:
     names = [name for name, limits in site.queues.items() if limits.time and parse_time(limits.time) >= seconds]
-    return f"; these allow it: {', '.join(names)}" if names else ""
+    return f", or a queue that allows it: {', '.join(names)}" if names else ""

@@ -173,7 +173,7 @@ def test_slurm_refuses_what_it_cannot_serve_before_the_queue(user: User) -> None
         *("submit", "recipe.yaml", "--nodes", "8", "--data", "data", "--out", "x", "train.micro_batch=5"), code=1
     )
     assert "sbatch" in done.stderr and "received:" in done.stderr
-    assert not list((user.home / "state").rglob("*.json"))
+    assert not list((user.home / "state").rglob("*.json")) and not (user.home / "x").exists()
 
 
 def test_ranks_see_all_gpus_of_their_node(user: User, slurm: Cluster) -> None:

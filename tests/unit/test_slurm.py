@@ -161,6 +161,13 @@ def test_slurms_refusal_is_told_in_its_own_words() -> None:
         assert "sbatch: error" not in str(error.value)
 
 
+def test_a_slurm_that_does_not_answer_is_not_the_jobs_fault() -> None:
+    refusal = said(1, "", "sbatch: error: Batch job submission failed: Unable to contact slurm controller\n")
+    with pytest.raises(LaunchError) as error:
+        client.submit(lambda argv: refusal, Path("/r/job.sbatch"))
+    assert "scontrol ping" in error.value.fix
+
+
 def test_the_queue_and_the_accounting_are_read() -> None:
     rows = client.queue(lambda argv: said(out="12|RUNNING|1:02|2|None\n13_1|PENDING|0:00|4|Resources\n\n"))
     assert rows["12"].state == "RUNNING" and rows["13_1"].reason == "Resources"
