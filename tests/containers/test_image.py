@@ -6,9 +6,11 @@ import io
 import json
 import os
 import pwd
+import shlex
 import subprocess
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
@@ -52,6 +54,23 @@ def weights(model: Path) -> dict[str, np.ndarray]:
         file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
     assert found
     return found
+
+
+def test_dry_run_prints_the_lines_and_makes_nothing(
+    builder: str | None, place: Path, hpcdl: Callable[..., Completed]
+) -> None:
+    mirror = "file:///srv/debian"
+    done = hpcdl("container", "build", "--mirror", mirror, "--tmp", str(place), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    wheel, download, build = (shlex.split(line) for line in done.stdout.splitlines())
+    assert "wheel" in " ".join(wheel)
+    assert download[-1].endswith("hpcdl-cpu.txt")
+    folder = place / "hpcdl-container"
+    assert build[-6:] == [
+        *("--build-arg", f"mirror={mirror}", "--build-arg", f"version={version('hpcdl')}"),
+        *(str(folder / "image.sif"), str(folder / "hpcdl-cpu.def")),
+    ]
+    assert not folder.exists()
 
 
 def test_it_is_labelled_and_small(image: Path) -> None:

@@ -399,24 +399,6 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_dry_run_prints_the_lines_and_makes_nothing(
-    commands: Path, hpcdl: Callable[..., CompletedProcess[str]]
-) -> None:
-    done = hpcdl("container", "build", "--mirror", MIRROR, "--tmp", str(commands), "--dry-run")
-    if "no ordinary user" in done.stderr:
-        pytest.skip("root of a sandbox, without an ordinary user to build as")
-    assert done.returncode == 0, done.stderr
-    wheel, download, build = (shlex.split(line) for line in done.stdout.splitlines())
-    assert "build" in wheel or "wheel" in wheel
-    assert download[-1].endswith("hpcdl-cpu.txt")
-    folder = commands / "hpcdl-container"
-    assert build[-6:] == [
-        *("--build-arg", f"mirror={MIRROR}", "--build-arg", "version=0.1.0"),
-        *(str(folder / "image.sif"), str(folder / "hpcdl-cpu.def")),
-    ]
-    assert not folder.exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
