@@ -36,8 +36,8 @@ class Study:
     warmup: int
 
 
-def parse_ranks(text: str) -> tuple[int, ...]:
-    """World sizes from "1,2,4", sorted.
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """World sizes, or numbers of nodes, from "1,2,4", sorted; `option` names them in the error.
 
     Raises:
         ConfigError: not whole numbers from 1, or one twice.
@@ -48,7 +48,7 @@ def parse_ranks(text: str) -> tuple[int, ...]:
         ranks = []
     if not ranks or ranks[0] < 1 or len(set(ranks)) != len(ranks):
         raise ConfigError(
-            f"--ranks {text}", "different whole numbers from 1, with commas between", "for example --ranks 1,2,4"
+            f"{option} {text}", "different whole numbers from 1, with commas between", f"for example {option} 1,2,4"
         )
     return tuple(ranks)
 

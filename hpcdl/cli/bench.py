@@ -84,15 +84,13 @@ def scaling(
     from rich.console import Console
 
     from hpcdl.bench.scaling import plans, run_study
-    from hpcdl.bench.study import MODES, Study, parse_ranks
-    from hpcdl.cli import prepare
+    from hpcdl.bench.study import MODES, Study, parse_counts
+    from hpcdl.cli import cluster, prepare
     from hpcdl.cli.bench_site import submit_study
-    from hpcdl.cli.cluster import own_sites
     from hpcdl.config.engines import resolve
     from hpcdl.launch import folder as folders
     from hpcdl.launch.tuning import check_slots
     from hpcdl.records import Repetition
-    from hpcdl.slurm.job import Request
     from hpcdl.slurm.sites import load_site
     from hpcdl.submission.study import Points
 
@@ -107,19 +105,15 @@ def scaling(
     if site is not None:
         recipe = prepare.recipe(config, overrides or [], 2, engine, here=False)
         points = Points(mode, resolve(recipe.engine.name, 2), repeats, steps, warmup)
-        request = Request(
-            ranks_per_node=ranks_per_node,
-            threads=None if recipe.launch.threads == "auto" else recipe.launch.threads,
-            time=time,
-            account=account,
-            qos=qos,
-            partition=partition,
-        )
-        chosen = load_site(site, own_sites())
+        asked = {"time": time, "account": account, "qos": qos, "partition": partition}
+        request = cluster.request(recipe, ranks_per_node=ranks_per_node, **asked)
+        chosen = load_site(site, cluster.own_sites())
         how = {"overwrite": overwrite, "dry_run": dry_run, "as_json": as_json}
-        submit_study(recipe, nodes or "1,2", request, points, chosen, out=out, data=data, **how)
+        submit_study(
+            recipe, parse_counts(nodes or "1,2", "--nodes"), request, points, chosen, out=out, data=data, **how
+        )
         return
-    sizes = parse_ranks(ranks or "1,2")
+    sizes = parse_counts(ranks or "1,2", "--ranks")
     recipe = prepare.recipe(config, overrides or [], max(sizes), engine)
     study = Study(
         config=recipe,

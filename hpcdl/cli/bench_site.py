@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def submit_study(
     config: RunConfig,
-    nodes: str,
+    nodes: Sequence[int],
     request: Request,
     points: Points,
     site: Site,
@@ -42,11 +43,11 @@ def submit_study(
     from hpcdl.slurm import client
     from hpcdl.submission import compose, send, study
 
-    jobs = study.plan_study(config, study.parse_nodes(nodes), request, site)
+    jobs = study.plan_study(config, nodes, request, site)
     threads = next(iter(jobs.values())).threads
     config = config.model_copy(update={"launch": config.launch.model_copy(update={"threads": threads})})
     folder = (out or folders.default_folder(f"scaling-{config.name}", datetime.now())).absolute()
-    where = compose.Where(folder, prepare.data_path(config, data), cluster.own_variables())
+    where = compose.Where(folder, prepare.data_path(config, data), prepare.own_variables())
     packages = study.study_packages(config, jobs, points, site, where, cluster.software(None))
     if dry_run:
         for name, package in packages.items():
@@ -64,7 +65,7 @@ def submit_study(
             script = send.write(package, place, origin)
             after = list(sent.values()) if name == "report" else []
             sent[name] = send.send(cluster.ask, package, script, site, cluster.registry(), after).job
-    except Exception:
+    except Exception:  # half a study would be reported as a whole one
         for job in sent.values():
             client.cancel(cluster.ask, job)
         raise

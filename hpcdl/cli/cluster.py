@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from hpcdl.errors import ConfigError, LaunchError
 
 if TYPE_CHECKING:
     from hpcdl.answer import Answer
+    from hpcdl.config.schema import RunConfig
     from hpcdl.slurm.job import Request
     from hpcdl.submission.compose import Software
 
@@ -69,6 +70,7 @@ def software(container: str | None) -> Software:
     Raises:
         ConfigError: the image is not there.
     """
+    from hpcdl.launch.mpirun import beside_python
     from hpcdl.launch.topology import is_root
     from hpcdl.submission.compose import Software
 
@@ -77,15 +79,15 @@ def software(container: str | None) -> Software:
         if not image.is_file():
             raise ConfigError(f"--container {container}", "an image file", "`hpcdl container build` makes one")
         container = str(image)
-    beside = Path(sys.executable).with_name("mpirun")
-    return Software(sys.executable, str(beside) if beside.exists() else "mpirun", is_root(), container)
+    return Software(sys.executable, beside_python() or "mpirun", is_root(), container)
 
 
-def own_variables() -> Mapping[str, str]:
-    """What the user has set of the variables that hpcdl would choose."""
-    from hpcdl.launch.tuning import CHOSEN
+def request(config: RunConfig, **asked: Any) -> Request:
+    """What the options ask for, with the recipe's threads."""
+    from hpcdl.slurm.job import Request
 
-    return {name: os.environ[name] for name in CHOSEN if name in os.environ}
+    threads = config.launch.threads
+    return Request(threads=None if threads == "auto" else threads, **asked)
 
 
 def origin(request: Request) -> dict[str, Any]:

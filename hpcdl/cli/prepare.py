@@ -135,6 +135,11 @@ def check(machine: Machine, paths: Mapping[str, Path]) -> None:
             print(f"hpcdl: {remark}", file=sys.stderr)
 
 
+def own_variables() -> dict[str, str]:
+    """What the user has set of the variables that hpcdl would choose."""
+    return {name: os.environ[name] for name in CHOSEN if name in os.environ}
+
+
 def machine(ranks: int, where: Where = HERE) -> Machine:
     """This machine and where ranks will run; mpirun is looked for where it is needed.
 
@@ -146,6 +151,6 @@ def machine(ranks: int, where: Where = HERE) -> Machine:
         topology=read_topology(),
         mpirun=find_mpirun(os.environ.get("PATH")) if several else None,
         root=is_root(),
-        env={name: os.environ[name] for name in CHOSEN if name in os.environ},
+        env=own_variables(),
         where=where,
     )

@@ -61,18 +61,17 @@ def submit(
     from hpcdl.config.checks import check_ranks
     from hpcdl.config.load import dump
     from hpcdl.launch import folder as folders
-    from hpcdl.slurm.job import Request, plan_job
+    from hpcdl.slurm.job import plan_job
     from hpcdl.slurm.sites import load_site
     from hpcdl.submission import compose, send
 
     chosen = load_site(site, cluster.own_sites())
     recipes = _recipes(config, overrides or [], sweep or [], engine)
     first = recipes[0]
-    threads = first.launch.threads
-    request = Request(
+    request = cluster.request(
+        first,
         nodes=nodes,
         ranks_per_node=ranks_per_node,
-        threads=None if threads == "auto" else threads,
         time=time,
         account=account,
         qos=qos,
@@ -84,7 +83,7 @@ def submit(
         check_ranks(each, job.ranks)
     software = cluster.software(container)
     folder = (out or folders.default_folder(first.name, datetime.now())).absolute()
-    where = compose.Where(folder, prepare.data_path(first, data), cluster.own_variables())
+    where = compose.Where(folder, prepare.data_path(first, data), prepare.own_variables())
     tasks = f"0-{len(recipes) - 1}{f'%{at_once}' if at_once else ''}" if sweep else ""
     script = compose.train_script(first, job, chosen, where, software, compose.Restart(requeue), tasks)
     if dry_run:

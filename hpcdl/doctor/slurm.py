@@ -87,6 +87,8 @@ def judge_accounting(answer: Answer | None) -> Finding:
     """Only told: without it, jobs are followed with squeue."""
     if answer is None or answer.code != 0:
         said = "" if answer is None else f": {last_line(answer)}"
-        return ok("accounting", f"none (finished jobs are told by squeue and scontrol for some minutes){said}")
+        return ok(
+            "accounting", f"none (finished jobs are told by squeue for some minutes, then by their records){said}"
+        )
     names = [line.split("|")[0] for line in answer.out.splitlines() if line]
     return ok("accounting", f"cluster {', '.join(names)}" if names else "answers, and names no cluster")

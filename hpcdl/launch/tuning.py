@@ -17,6 +17,8 @@ FIXED = {
     "PYTHONUNBUFFERED": "1",
 }
 BETWEEN = "TF_NUM_INTEROP_THREADS"
+NETWORK = ("NCCL_SOCKET_IFNAME", "OMPI_MCA_btl_tcp_if_include", "HOROVOD_GLOO_IFACE")
+"""What tells NCCL, Open MPI and Gloo which network interface to take."""
 CHOSEN = (*THREADS, BETWEEN, *FIXED)
 """The variables that hpcdl chooses where the user has not."""
 
@@ -71,6 +73,11 @@ def tune(
         env=final,
         oversubscribed=ranks > topology.cores,
     )
+
+
+def network(interface: str | None) -> dict[str, str]:
+    """The variables that keep ranks to one network interface; none where they may choose."""
+    return dict.fromkeys(NETWORK, interface) if interface else {}
 
 
 def check_slots(topology: Topology, ranks: int, *, oversubscribe: bool, where: Where = HERE) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 from hpcdl.config.schema import RunConfig
 from hpcdl.containers.apptainer import exec_argv
 from hpcdl.launch.topology import Topology
-from hpcdl.launch.tuning import tune
+from hpcdl.launch.tuning import network, tune
 from hpcdl.slurm.job import Job
 from hpcdl.slurm.render import render
 from hpcdl.slurm.sites import Site
 
 LOG, TASK_LOG = "slurm-%j.out", "slurm-%A_%a.out"
-NETWORK = ("NCCL_SOCKET_IFNAME", "OMPI_MCA_btl_tcp_if_include", "HOROVOD_GLOO_IFACE")
 
 
 @dataclass(frozen=True)
@@ -137,10 +136,8 @@ def report_script(commands: Sequence[Sequence[str]], job: Job, site: Site, folde
 def environment(config: RunConfig, job: Job, site: Site, own: Mapping[str, str]) -> dict[str, str]:
     """Variables of every rank: what hpcdl chooses, what the site needs, what the user and the recipe set."""
     node = Topology(site.name, (), job.threads * job.ranks_per_node, site.about.title, site.node.memory_gib or 0.0)
-    network = dict.fromkeys(NETWORK, site.interface) if site.interface else {}
-    told = {**network, **site.env, **own, **config.launch.env}
-    tuning = tune(node, job.ranks_per_node, threads=job.threads, env={k: v for k, v in told.items() if v is not None})
-    return dict(tuning.env)
+    told = {**network(site.interface), **site.env, **own, **config.launch.env}
+    return dict(tune(node, job.ranks_per_node, threads=job.threads, env=told).env)
 
 
 def _contained(inner: Sequence[str], site: Site, software: Software, where: Where) -> list[str]:

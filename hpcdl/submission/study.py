@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from hpcdl.config.checks import check_ranks
 from hpcdl.config.schema import RunConfig
-from hpcdl.errors import ConfigError
 from hpcdl.slurm.job import Job, Request, plan_job
 from hpcdl.slurm.sites import Site
 from hpcdl.submission.compose import LOG, Software, Where, point_script, report_script
@@ -33,21 +32,6 @@ class Points:
     repeats: int
     steps: int
     warmup: int
-
-
-def parse_nodes(text: str) -> tuple[int, ...]:
-    """Node counts from "1,2,4", sorted.
-
-    Raises:
-        ConfigError: not whole numbers from 1, or one twice.
-    """
-    words = [word.strip() for word in text.split(",")]
-    nodes = sorted({int(word) for word in words if word.isascii() and word.isdigit() and int(word)})
-    if len(nodes) != len(words):
-        raise ConfigError(
-            f"--nodes {text}", "different whole numbers from 1, with commas between", "for example --nodes 1,2,4"
-        )
-    return tuple(nodes)
 
 
 def plan_study(config: RunConfig, nodes: Sequence[int], request: Request, site: Site) -> dict[int, Job]:

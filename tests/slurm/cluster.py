@@ -8,7 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,9 +149,9 @@ def _idle(here: Cluster) -> bool:
     return done.stdout.split() == ["idle"] * len(NODES)
 
 
-def _until(true: object, what: str, here: Cluster, seconds: float = 60) -> None:
+def _until(true: Callable[[], object], what: str, here: Cluster, seconds: float = 60) -> None:
     end = monotonic() + seconds
-    while not true():  # type: ignore[operator]
+    while not true():
         if monotonic() > end:
             told = "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in here.root.glob("*.[lo][ou][gt]"))
             raise TimeoutError(f"no {what} after {seconds} s\n{told}")

@@ -9,7 +9,7 @@ import pytest
 
 from hpcdl.bench.repetition import read_repetition
 from hpcdl.bench.scaling import run_folder
-from hpcdl.bench.study import Study, parse_ranks, point_config
+from hpcdl.bench.study import Study, parse_counts, point_config
 from hpcdl.config.load import load
 from hpcdl.errors import ConfigError, RecordError
 
@@ -43,11 +43,11 @@ def test_threads_of_the_recipe_win() -> None:
 @pytest.mark.parametrize("text", ["", "0", "1,x", "1,,2", "1,1", "-1", "1.5"])
 def test_rank_lists_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--ranks"):
-        parse_ranks(text)
+        parse_counts(text, "--ranks")
 
 
 def test_rank_lists_are_sorted() -> None:
-    assert parse_ranks("4,1,2") == (1, 2, 4)
+    assert parse_counts("4,1,2", "--ranks") == (1, 2, 4)
 
 
 def test_a_start_is_read_from_its_records(tmp_path: Path) -> None:
