@@ -148,7 +148,8 @@ def _builder() -> tuple[tuple[str, int] | None, bool]:
         return None, False
     subuid = Path("/etc/subuid")
     text = subuid.read_text(encoding="utf-8") if subuid.is_file() else ""
-    name = ordinary_user(text, {account.pw_name for account in pwd.getpwall()})
+    homes = {account.pw_name: account.pw_dir for account in pwd.getpwall()}
+    name = ordinary_user(text, {name for name, home in homes.items() if Path(home).is_dir()})
     return (name, pwd.getpwnam(name).pw_gid), True
 
 

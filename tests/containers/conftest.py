@@ -30,10 +30,10 @@ def builder() -> Iterator[str | None]:
     name = "hpcdltests"
     made = name not in {account.pw_name for account in pwd.getpwall()}
     if made:
-        subprocess.run(["useradd", "--no-create-home", name], check=True)
+        subprocess.run(["useradd", "--create-home", name], check=True)
     yield name
     if made:
-        subprocess.run(["userdel", name], check=False, capture_output=True)
+        subprocess.run(["userdel", "--remove", name], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="session")
