@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hpcdl.errors import RecordError
 
 SCHEMA = 1
+STARTS = "starts.jsonl"
+"""The file in which a scaling study tells how far it is."""
 
 
 class Record(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hpcdl.bench.study import Study, point_config
 from hpcdl.launch.hosts import record
 from hpcdl.launch.plan import Machine, Plan, plan_recipe
 from hpcdl.launch.run import run_recipe
-from hpcdl.records import SCHEMA, Repetition, Results, read_json, write_json
+from hpcdl.records import SCHEMA, STARTS, Repetition, Results, append_event, read_json, write_json
 
 Done = Callable[[str, int, Repetition], None]
 
@@ -48,7 +49,7 @@ def run_study(
     *,
     overwrite: bool = False,
 ) -> Results:
-    """Measures every point `repeats` times and writes results.json.
+    """Measures every point `repeats` times and writes results.json; starts.jsonl tells how far it is.
 
     One repetition goes over all points before the next begins, so that a machine that drifts
     does not look like a trend over ranks.
@@ -63,6 +64,13 @@ def run_study(
         done: called after each start.
         overwrite: replace an earlier benchmark's records on hosts that do not see this folder.
     """
+
+    def tell(event: str, **fields: int | float | str) -> None:
+        dated = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
+        append_event(folder / STARTS, dated)
+
+    starts = count(1)
+    tell("start", starts=study.repeats * len(study.modes) * len(study.ranks))
     found: dict[tuple[str, int], list[Repetition]] = {}
     for repeat in range(study.repeats):
         for mode in study.modes:
@@ -74,6 +82,7 @@ def run_study(
                 run_recipe(plan, config, place, machine, environ, overwrite=overwrite)
                 repetition = read_repetition(place, folder, repeat, study.warmup)
                 found.setdefault((mode, ranks), []).append(repetition)
+                tell("progress", start=next(starts), mode=mode, ranks=ranks, images_per_s=repetition.images_per_s)
                 done(mode, ranks, repetition)
         # After every round: what was measured stays when a later start fails.
         results = Results(
@@ -85,6 +94,7 @@ def run_study(
             config=study.config.model_dump(mode="json"),
         )
         write_json(folder / "results.json", results)
+    tell("end")
     return results
 
 

@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 """Between two looks at files."""
 ASK_SECONDS = (5.0, 60.0)
 """Between two questions to Slurm: the first ones, and the longest. Sites limit how often it is asked."""
-COLUMNS = ("job", "name", "state", "elapsed", "nodes", "update", "images/s", "reason")
+COLUMNS = ("job", "name", "state", "elapsed", "nodes", "progress", "images/s", "reason")
 
 
 @app.command("list")
@@ -204,7 +204,7 @@ def _statuses(jobs: list[Submitted], *, ended: bool = True) -> list[Status]:
 def _table(found: list[Status]) -> list[str]:
     rows = [COLUMNS]
     for status in found:
-        progress = f"{status.update}/{status.updates}" if status.updates else ""
+        progress = f"{status.done}/{status.total} {status.unit}" if status.total else ""
         rate = "" if status.images_per_s is None else f"{status.images_per_s:,.0f}"
         rows.append(
             (status.job, status.name, status.state, status.elapsed, status.nodes, progress, rate, status.reason)

@@ -32,7 +32,7 @@ def ordinary_user(subuid: str, accounts: Collection[str]) -> str:
         if name in accounts and name != "root":
             return name
     raise LaunchError(
-        "root without some of its capabilities, as in a sandbox, and no ordinary user with a home folder in /etc/subuid",
+        "root without some of its capabilities, as in a sandbox, and no ordinary user with a home in /etc/subuid",
         "an ordinary user to build as, for Apptainer builds with --fakeroot there",
         "`useradd --create-home builder`, then again",
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hpcdl.errors import ConfigError
+from hpcdl.records import STARTS
 
 RUN = (
     "config.yaml",
@@ -27,7 +28,7 @@ RUN = (
 )
 RUN_MARKS = ("launch.json", "events.jsonl", "submission.json")
 """A folder with one of these is a run's; hpcdl writes them first."""
-BENCH = ("results.json", "runs", "report.html", "report.md", "results.csv", "throughput.png", "efficiency.png")
+BENCH = ("results.json", STARTS, "runs", "report.html", "report.md", "results.csv", "throughput.png", "efficiency.png")
 START = re.compile(r"(weak|strong)-\d+-\d+")
 TASK = re.compile(r"\d+|nodes-\d+|jobs|slurm-[\d_]+\.out")
 """What a submission leaves besides: an array's runs, a study's points and jobs, and Slurm's logs."""

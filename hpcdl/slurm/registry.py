@@ -23,7 +23,9 @@ class Submitted(BaseModel):
     site: str
     """Of the submission."""
     folder: str
-    """Of its records."""
+    """Of the job: script, log, how it ended."""
+    events: str = "events.jsonl"
+    """The file in which what it runs tells how far it is: from the folder of the job, or of an array's task."""
     log: str
     """Name of its output in the folder, with %j as Slurm has it."""
     tasks: int = 0
@@ -33,7 +35,7 @@ class Submitted(BaseModel):
 
     @property
     def parts(self) -> list[tuple[str, Path, Path]]:
-        """(number, run folder, log) of the job, or of each task of an array."""
+        """(number, folder, log) of the job, or of each task of an array."""
         folder = Path(self.folder)
         if not self.tasks:
             return [(self.job, folder, folder / self.log.replace("%j", self.job))]

@@ -27,11 +27,12 @@ class Status:
         reason: why it waits or how it ended.
         elapsed: as Slurm writes it.
         nodes: how many.
-        update: of the training; 0 before the first.
-        updates: in all; 0 while not known.
+        done: updates of a training, or starts of a scaling study.
+        total: of them; 0 while not known.
+        unit: updates or starts.
         images_per_s: of the latest progress.
         restarts: starts after the first.
-        folder: of its records.
+        folder: of the job.
         log: its output.
     """
 
@@ -41,8 +42,9 @@ class Status:
     reason: str
     elapsed: str
     nodes: str
-    update: int
-    updates: int
+    done: int
+    total: int
+    unit: str
     images_per_s: float | None
     restarts: int
     folder: str
@@ -73,11 +75,13 @@ def statuses(submitted: Submitted, queue: Mapping[str, Row] | None, account: Map
 
 
 def _status(number: str, submitted: Submitted, folder: Path, log: Path, row: Row | None, *, away: bool) -> Status:
-    events = latest_events(folder / "events.jsonl")
+    events = latest_events(folder / submitted.events)
     progress, ended = events.get("progress", {}), _ended(folder / "ended.json")
     if row is None:
         row = _from_records(number, ended, away=away)
-    updates = int(events.get("start", {}).get("updates", 0))
+    start = events.get("start", {})
+    unit = "starts" if "starts" in start else "updates"
+    total = int(start.get(unit, 0))
     return Status(
         job=number,
         name=submitted.name,
@@ -85,9 +89,10 @@ def _status(number: str, submitted: Submitted, folder: Path, log: Path, row: Row
         reason="" if row.reason in {"None", "0:0"} else row.reason,
         elapsed=row.elapsed,
         nodes=row.nodes,
-        update=int(progress.get("update", 0)) if "end" not in events else updates,
-        updates=updates,
-        images_per_s=events.get("end", progress).get("images_per_s"),
+        done=total if "end" in events else int(progress.get(unit.removesuffix("s"), 0)),
+        total=total,
+        unit=unit,
+        images_per_s=(progress | events.get("end", {})).get("images_per_s"),
         restarts=int(events.get("restart", {}).get("count", ended.get("restarts", 0))),
         folder=str(folder),
         log=str(log),

@@ -28,6 +28,7 @@ class Package:
         job: what is asked of Slurm.
         log: name of the output, with %j.
         tasks: of an array.
+        events: file of what runs, from the job's folder.
     """
 
     script: str
@@ -35,6 +36,7 @@ class Package:
     job: Job
     log: str
     tasks: int = 0
+    events: str = "events.jsonl"
 
 
 def write(package: Package, folder: Path, origin: Mapping[str, Any]) -> Path:
@@ -70,6 +72,7 @@ def send(ask: Ask, package: Package, script: Path, site: Site, registry: Path, a
         name=package.job.name,
         site=site.name,
         folder=str(script.parent),
+        events=package.events,
         log=package.log,
         tasks=package.tasks,
         submitted=datetime.now(UTC).isoformat(timespec="seconds"),

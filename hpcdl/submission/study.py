@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hpcdl.config.checks import check_ranks
 from hpcdl.config.schema import RunConfig
+from hpcdl.records import STARTS
 from hpcdl.slurm.job import Job, Request, plan_job
 from hpcdl.slurm.sites import Site
 from hpcdl.submission.compose import LOG, Software, Where, point_script, report_script
@@ -73,7 +74,7 @@ def study_packages(
             *(["--launcher", f"srun:{site.mpi.pmi}"] if site.mpi.start == "srun" else []),
         ]
         script = point_script(command, config, job, site, where.folder / "jobs" / name, where.own)
-        packages[name] = Package(script, {}, job, LOG)
+        packages[name] = Package(script, {}, job, LOG, events=f"../../{name}/{STARTS}")
     first = jobs[min(jobs)]
     asked = Request(1, 1, None, REPORT_TIME, first.account, first.qos, first.partition)
     job = plan_job(f"{config.name}-report", asked, site)

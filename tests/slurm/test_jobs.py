@@ -62,8 +62,8 @@ def test_a_job_trains_on_all_its_nodes_as_one_process_does(user: User, nodes: in
 
 def test_watching_a_job(user: User) -> None:
     job = user.submit("--nodes", "2", "--data", "data", "train.epochs=6")["job"]
-    (status,) = user.until(lambda: [one for one in user.status(job) if one["update"]], "progress")
-    assert status["updates"] == 60 and status["images_per_s"] > 0
+    (status,) = user.until(lambda: [one for one in user.status(job) if one["done"]], "progress")
+    assert status["total"] == 60 and status["images_per_s"] > 0
     assert status["state"] in {"RUNNING", "COMPLETING", "COMPLETED"}
     assert re.search(rf"^{job} +small +\w+ .* \d+/60 ", user("jobs", "list", "--all").stdout, re.MULTILINE)
     followed = user("jobs", "logs", "-f", job).stdout
@@ -71,7 +71,7 @@ def test_watching_a_job(user: User) -> None:
     assert "\x1b" not in followed and "\r" not in followed
     user("jobs", "logs", job, "--rank", "1")
     (status,) = user.status(job)
-    assert (status["state"], status["update"]) == ("COMPLETED", 60)
+    assert (status["state"], status["done"]) == ("COMPLETED", 60)
     assert f"{job} COMPLETED" in user("jobs", "wait", job).stdout
     assert user("jobs", "list").stdout == "no jobs in the queue; --all lists ended ones\n"
 
@@ -91,7 +91,7 @@ def test_folders_of_any_name_reach_the_ranks(user: User) -> None:
 
 def test_a_job_is_cancelled_and_its_records_stay(user: User) -> None:
     answer = user.submit("--nodes", "2", "--data", "data", "train.epochs=1000")
-    user.until(lambda: user.status(answer["job"])[0]["update"], "progress")
+    user.until(lambda: user.status(answer["job"])[0]["done"], "progress")
     user("jobs", "cancel", answer["job"])
     done = user("jobs", "wait", answer["job"], code=1)
     assert "CANCELLED" in done.stdout
@@ -137,12 +137,12 @@ def test_what_slurm_has_forgotten_the_records_tell(user: User) -> None:
 
 def test_the_controller_goes_away_and_comes_back(user: User, slurm: Cluster) -> None:
     job = user.submit("--nodes", "2", "--data", "data", "train.epochs=40")["job"]
-    user.until(lambda: user.status(job)[0]["update"], "progress")
+    user.until(lambda: user.status(job)[0]["done"], "progress")
     slurm.stop("slurmctld")
     try:
         (status,) = user.status(job)
         assert (status["state"], status["reason"]) == ("UNKNOWN", "slurmctld does not answer")
-        assert status["update"] > 0
+        assert status["done"] > 0
         waiting = subprocess.Popen(
             [sys.executable, "-m", "hpcdl", "jobs", "wait", job],
             env=user.env(),

@@ -22,7 +22,7 @@ def test_usr2_requeues_a_job_once_and_it_ends(user: User, slurm: Cluster, start:
         *("--site", user.site(start), "--nodes", "2", "--data", "data", "--requeue", "train.epochs=12")
     )
     job, folder = answer["job"], Path(answer["folder"])
-    user.until(lambda: user.status(job)[0]["update"], "progress")
+    user.until(lambda: user.status(job)[0]["done"], "progress")
     slurm.call("scancel", "--signal=USR2", "--batch", job)
     user.until(lambda: user.status(job)[0]["restarts"] == 1, "a second start")
     user("jobs", "wait", job)

@@ -37,6 +37,8 @@ def test_a_study_measures_every_node_count_and_reports_it(user: User, slurm: Clu
     results = read_results(folder / "results.json")
     assert [(m.ranks, m.nodes, len(m.repetitions)) for m in results.results] == [(1, 1, 2), (2, 2, 2), (4, 4, 2)], log
     assert len({m.engine for m in results.results}) == 1 and {m.base_ranks for m in results.results} == {1}
+    (status,) = user.status(jobs["nodes-2"])
+    assert (status["done"], status["total"], status["unit"]) == (2, 2, "starts") and status["images_per_s"] > 0
     last = results.results[-1]
     assert last.speedup == pytest.approx(last.images_per_s.median / results.results[0].images_per_s.median)
     assert {timing.host for timing in last.repetitions[0].ranks} == {"n1", "n2", "n3", "n4"}

@@ -196,15 +196,21 @@ def test_how_a_job_stands_from_slurm_and_from_its_records(tmp_path: Path) -> Non
     job = Submitted(job="9", name="a", site="s", folder=str(tmp_path), log="slurm-%j.out", submitted="x")
     row = client.Row("9", "RUNNING", "1:00", "2", "None")
     (status,) = statuses(job, {"9": row}, {})
-    assert (status.state, status.update, status.images_per_s, status.alive) == ("RUNNING", 0, None, True)
+    assert (status.state, status.done, status.images_per_s, status.alive) == ("RUNNING", 0, None, True)
     events = [{"event": "start", "updates": 30}, {"event": "progress", "update": 7, "images_per_s": 100.0}]
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, events)) + '\n{"event": "prog')
     (status,) = statuses(job, {"9": row}, {})
-    assert (status.update, status.updates, status.images_per_s) == (7, 30, 100.0)
+    assert (status.done, status.total, status.images_per_s) == (7, 30, 100.0)
     assert [one.state for one in statuses(job, None, {})] == ["UNKNOWN"]
     assert [one.alive for one in statuses(job, None, {})] == [True]
     assert [one.state for one in statuses(job, {}, {})] == ["FORGOTTEN"]
     assert [one.state for one in statuses(job, {}, {"9": client.Row("9", "TIMEOUT", "", "", "")})] == ["TIMEOUT"]
+    study = job.model_copy(update={"folder": str(tmp_path / "jobs" / "nodes-1"), "events": "../../starts.jsonl"})
+    Path(study.folder).mkdir(parents=True)
+    events = [{"event": "start", "starts": 6}, {"event": "progress", "start": 2, "images_per_s": 50.0}]
+    (tmp_path / "starts.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    (status,) = statuses(study, {"9": row}, {})
+    assert (status.done, status.total, status.unit, status.images_per_s) == (2, 6, "starts", 50.0)
     (tmp_path / "ended.json").write_text('{"code": 3, "job": "9", "restarts": 2}')
     (status,) = statuses(job, None, {})
     assert (status.state, status.reason, status.restarts, status.alive) == ("FAILED", "exit code 3", 2, False)
