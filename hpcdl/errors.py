@@ -53,6 +53,12 @@ class RecordError(HpcdlError):
     exit_code = 2
 
 
+class CheckpointError(HpcdlError):
+    """A checkpoint that is not whole, or not of this training."""
+
+    exit_code = 2
+
+
 class DivergenceError(HpcdlError):
     """Training that produced an infinity or NaN."""
 
