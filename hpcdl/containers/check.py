@@ -8,9 +8,10 @@ from typing import Literal
 
 from hpcdl.answer import Answer, Ask
 from hpcdl.containers.apptainer import Command, exec_argv
-from hpcdl.containers.facts import ASK_HOST, ASK_IMAGE, Facts, dotted, read_answer, read_labels
+from hpcdl.containers.facts import ASK_HOST, ASK_IMAGE, Facts, read_answer, read_labels
 from hpcdl.containers.match import Verdict
 from hpcdl.errors import ConfigError
+from hpcdl.mpi import dotted
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """uname's names for what images call their architecture."""

@@ -6,12 +6,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from hpcdl.errors import ConfigError
-
-Family = Literal["Open MPI", "MPICH"]
-Version = tuple[int, ...]
+from hpcdl.mpi import Mpi, Version, read_mpi, read_plugins, read_version
 
 PYTHON = """
 from importlib.metadata import PackageNotFoundError, version
@@ -34,17 +32,6 @@ _RANK = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun -np 1 
 _HOST = f"command -v pmix_info >/dev/null || part rank sh -c '{_RANK}'; part srun srun --mpi=list; "
 ASK_HOST = ["sh", "-c", _SECTION + _BOTH + _HOST + "part infiniband ls /sys/class/infiniband; :"]
 ASK_IMAGE = ["sh", "-c", _SECTION + _BOTH + 'part python python3 -c "$0"; :', PYTHON]
-
-
-@dataclass(frozen=True)
-class Mpi:
-    """An MPI library, or a launcher of ranks."""
-
-    family: Family
-    """Open MPI, or MPICH and what keeps its binary interface: Intel MPI, MVAPICH, Cray MPICH."""
-    version: Version
-    name: str
-    """As it calls itself."""
 
 
 @dataclass(frozen=True)
@@ -87,43 +74,18 @@ def read_answer(text: str, *, prefix: str | None = None, labels: Mapping[str, st
     error = re.search(r"^no-library (.*)$", python, re.M)
     return Facts(
         machine=_machine(parts.get("machine", "")),
-        libc=_version(r"^glibc (\d[\d.]*)", parts.get("libc", "")),
+        libc=read_version(r"^glibc (\d[\d.]*)", parts.get("libc", "")),
         launcher=read_mpi(parts.get("mpirun", "")),
         library=read_mpi(library[1]) if library else None,
         library_error=error[1] if error else None,
-        pmix=_version(r"^\s*PMI[Xx]: (?:OpenPMIx )?v?(\d[\d.]*)", parts.get("pmix", ""))
-        or _version(r"^PMIX_VERSION=(\d[\d.]*)", parts.get("rank", "")),
+        pmix=read_version(r"^\s*PMI[Xx]: (?:OpenPMIx )?v?(\d[\d.]*)", parts.get("pmix", ""))
+        or read_version(r"^PMIX_VERSION=(\d[\d.]*)", parts.get("rank", "")),
         prefix=prefix,
         plugins=read_plugins(parts.get("srun", "")),
         infiniband=bool(re.search(r"^\w+\d+$", parts.get("infiniband", ""), re.M)),
         packages=dict(re.findall(r"^package (\S+) (\S+)$", python, re.M)),
         labels=labels or {},
     )
-
-
-def read_mpi(text: str) -> Mpi | None:
-    """The MPI that a line of its mpirun or of its library names; None where it is none that is known."""
-    names: tuple[tuple[Family, str, str], ...] = (
-        ("Open MPI", "Open MPI", r"(?:Open MPI|OpenRTE)\)? v?(\d[\d.]*)"),
-        ("MPICH", "Intel MPI", r"Intel\(R\) MPI Library.*?(?:Version )?(\d{4}[\d.]*)"),
-        ("MPICH", "MVAPICH", r"MVAPICH2? Version\s*:\s*(\d[\d.]*)"),
-        ("MPICH", "Cray MPICH", r"CRAY MPICH version (\d[\d.]*)"),
-        ("MPICH", "MPICH", r"MPICH Version:\s*(\d[\d.]*)"),
-        ("MPICH", "MPICH", r"HYDRA build details:\s*Version:\s*(\d[\d.]*)"),
-    )
-    for family, name, pattern in names:
-        if (version := _version(pattern, text)) is not None:
-            return Mpi(family, version, f"{name} {dotted(version)}")
-    return None
-
-
-def read_plugins(text: str) -> tuple[str, ...]:
-    """Names in what srun --mpi=list prints, which has changed its form over the years."""
-    if "MPI plugin types are" not in text and "MPI types are" not in text:
-        return ()
-    text = text.replace("specific pmix plugin versions available:", " ")
-    words = re.findall(r"\b(?:pmix\w*|pmi2|cray_shasta|none|openmpi)\b", text)
-    return tuple(dict.fromkeys(words))
 
 
 def read_labels(text: str) -> dict[str, str]:
@@ -140,16 +102,6 @@ def read_labels(text: str) -> dict[str, str]:
         raise ConfigError(
             "no labels from `apptainer inspect`", "an image of Apptainer or SingularityCE", "check the path"
         ) from None
-
-
-def dotted(version: Version) -> str:
-    """5.0.11 from (5, 0, 11)."""
-    return ".".join(map(str, version))
-
-
-def _version(pattern: str, text: str) -> Version | None:
-    found = re.search(pattern, text, re.M | re.S)
-    return tuple(int(part) for part in found[1].split(".") if part) if found else None
 
 
 def _machine(text: str) -> str | None:

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hpcdl.containers.facts import Facts, Mpi, dotted
+from hpcdl.containers.facts import Facts
+from hpcdl.mpi import PMIX_ACROSS, Mpi, dotted, meeting
 
 OLDEST_PMIX = 3
 """From PMIx 3 on, servers and clients of different versions understand each other, as its makers promise."""
-PMIX_ACROSS = 4
-"""Open MPI 4.1.4 with PMIx 4.2 has been seen to start ranks of Open MPI 5.0; with an older one nobody has tried."""
-SONAME = {"Open MPI": "libmpi.so.40", "MPICH": "libmpi.so.12"}
+SONAME = {
+    "Open MPI": "libmpi.so.40",
+    **dict.fromkeys(("MPICH", "Intel MPI", "MVAPICH", "Cray MPICH"), "libmpi.so.12"),
+}
 """Of Open MPI 3 to 5, and of MPICH 3.1 and later and what keeps its interface."""
 
 
@@ -73,12 +75,12 @@ def judge(host: Facts, image: Facts) -> Verdict:
 def _refusal(launcher: Mpi, host: Facts, library: Mpi, image: Facts) -> str:
     """Why the host's launcher cannot start the image's ranks; empty where it can."""
     both = f"the host has {launcher.name}, the image {library.name}"
-    if launcher.family != library.family:
+    if launcher.kin != library.kin:
         return f"{both}: two families, which do not start each other's ranks"
-    if launcher.family == "Open MPI" and launcher.version[0] > library.version[0]:
-        # Seen with 5.0.11 and 4.1.4: no complaint, and every rank is rank 0 of 1.
+    meet = meeting(launcher, library)
+    if meet == "alone":
         return f"{both}: each of these ranks would be alone in a world of its own"
-    if _across(launcher, library) and (host.pmix is None or host.pmix[0] < PMIX_ACROSS):
+    if meet == "maybe" and (host.pmix is None or host.pmix[0] < PMIX_ACROSS):
         pmix = f"PMIx {dotted(host.pmix)}" if host.pmix else "a PMIx that is not known"
         return f"{both}: another major version, which the host's must reach by PMIx {PMIX_ACROSS} or later, not {pmix}"
     olds = [side.pmix for side in (host, image) if side.pmix is not None and side.pmix[0] < OLDEST_PMIX]
@@ -87,13 +89,9 @@ def _refusal(launcher: Mpi, host: Facts, library: Mpi, image: Facts) -> str:
     return ""
 
 
-def _across(launcher: Mpi, library: Mpi) -> bool:
-    return launcher.family == "Open MPI" and launcher.version[0] < library.version[0]
-
-
 def _warning(host: Facts, launcher: Mpi, image: Facts, library: Mpi) -> str | None:
     """What may go wrong although it should not."""
-    if _across(launcher, library):
+    if meeting(launcher, library) == "maybe":
         return "across major versions only Open MPI 4.1.4 has been tried: start two ranks first, and see a world of two"
     if host.pmix is None or image.pmix is None or host.pmix[0] == image.pmix[0]:
         return None
@@ -105,13 +103,13 @@ def _warning(host: Facts, launcher: Mpi, image: Facts, library: Mpi) -> str | No
 
 def _plugin(plugins: tuple[str, ...], library: Mpi) -> str | None:
     """What srun can start these ranks with; pmi2 leaves each rank of Open MPI 5 in a world of its own."""
-    wanted = "pmix" if library.family == "Open MPI" else "pmi2"
+    wanted = "pmix" if library.kin == "Open MPI" else "pmi2"
     return next((name for name in sorted(plugins) if name == wanted or name.startswith(f"{wanted}_")), None)
 
 
 def _hindrance(host: Facts, launcher: Mpi, image: Facts, library: Mpi) -> str | None:
     """Why the host's MPI cannot take the place of the image's; None where it can."""
-    if launcher.family != library.family:
+    if (soname := SONAME.get(launcher.family)) is None or soname != SONAME.get(library.family):
         return f"{library.name} and {launcher.name} have different binary interfaces"
     if launcher.family == "Open MPI" and min(launcher.version[0], library.version[0]) < 3:
         return "Open MPI before 3 has another binary interface"

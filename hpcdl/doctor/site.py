@@ -8,7 +8,7 @@ from pathlib import Path
 from hpcdl.doctor import site_slurm
 from hpcdl.doctor.findings import Finding, failure, ok, warning
 from hpcdl.doctor.here import Here
-from hpcdl.doctor.mpi import Mpi
+from hpcdl.mpi import Mpi
 from hpcdl.slurm.sites import SHIPPED, Site
 
 MODULES = 'module -t avail "$0" 2>&1'

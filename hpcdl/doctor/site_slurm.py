@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from hpcdl.doctor.findings import Finding, failure, ok, warning
 from hpcdl.doctor.here import Here, last_line
-from hpcdl.doctor.mpi import Mpi
-from hpcdl.doctor.slurm import judge_plugins, read_plugins
+from hpcdl.doctor.slurm import judge_plugins
 from hpcdl.errors import ConfigError
+from hpcdl.mpi import Mpi, read_plugins
 from hpcdl.slurm.clock import format_time, parse_time
 from hpcdl.slurm.sites import Node, Site
 
@@ -236,7 +236,7 @@ def judge_account(site: Site, environ: Mapping[str, str], accounts: Sequence[str
     return []
 
 
-def judge_pmi(site: Site, plugins: list[str], library: Mpi | None, edit: str) -> Finding:
+def judge_pmi(site: Site, plugins: Sequence[str], library: Mpi | None, edit: str) -> Finding:
     """srun --mpi=… of the site is there, and lets ranks of this MPI know each other."""
     wanted = site.mpi.pmi
     if wanted not in plugins:

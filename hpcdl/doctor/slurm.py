@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hpcdl.answer import Answer
 from hpcdl.doctor.findings import Finding, ok, warning
 from hpcdl.doctor.here import Here, last_line
-from hpcdl.doctor.mpi import Mpi
-
-PLUGIN = re.compile(r"^(?:[\w.]+: )?(?:MPI: )?\s*(none|pmi2|openmpi|cray_shasta|pmix(?:_v\d+)?)\s*$", re.MULTILINE)
-VERSIONS = re.compile(r"pmix plugin versions available: (.+)")
+from hpcdl.mpi import Mpi, read_plugins
 
 
 def check(here: Here, library: Mpi | None) -> list[Finding]:
@@ -63,21 +59,14 @@ def judge_job(environ: Mapping[str, str]) -> list[Finding]:
     return [ok("job", f"inside {job} of {where}: {nodes} nodes, {tasks} tasks")]
 
 
-def read_plugins(text: str) -> list[str]:
-    """Names that `srun --mpi=` takes."""
-    names = [found[1] for found in PLUGIN.finditer(text)]
-    versions = VERSIONS.search(text)
-    return [*dict.fromkeys([*names, *(re.split(r"[,\s]+", versions[1].strip()) if versions else [])])]
-
-
-def judge_plugins(plugins: list[str], library: Mpi | None) -> Finding:
+def judge_plugins(plugins: Sequence[str], library: Mpi | None) -> Finding:
     """Open MPI 5 learns from srun who it is by PMIx alone; mpirun needs none of them."""
     told = ", ".join(plugins) or "none told"
     if any(name.startswith("pmix") for name in plugins):
         return ok("srun --mpi", told)
     if library is None or library.kin != "Open MPI":
         return ok("srun --mpi", told)
-    alone = f"{told}: without pmix every rank of {library.family} {library.version} that srun starts is alone"
+    alone = f"{told}: without pmix every rank of {library.name} that srun starts is alone"
     return warning(
         "srun --mpi", alone, "start with mpirun inside of jobs (mpi.start: mpirun); or install libpmix2 and libpmix-dev"
     )

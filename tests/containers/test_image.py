@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from hpcdl.containers.apptainer import exec_argv
-from hpcdl.containers.facts import Facts, Mpi
+from hpcdl.containers.facts import Facts
 from hpcdl.containers.match import judge
 from hpcdl.launch.mpirun import find_mpirun
+from hpcdl.mpi import Mpi
 
 pytestmark = pytest.mark.needs("apptainer")
 Completed = subprocess.CompletedProcess[str]
@@ -136,7 +137,7 @@ def test_the_options_for_bind_give_ranks_the_hosts_mpi(image: Path, place: Path)
     prefix = mpirun.parent.parent
     if not (prefix / "lib/libmpi.so.40").exists():
         pytest.skip("the host's MPI is not in a folder of its own")
-    four, five = (Mpi("Open MPI", (major,), f"Open MPI {major}") for major in (4, 5))
+    four, five = (Mpi("Open MPI", (major,)) for major in (4, 5))
     verdict = judge(Facts(launcher=four, libc=(2,), prefix=str(prefix)), Facts(library=five, libc=(2,)))
     assert verdict.way == "bind"
     maps = "{line.split()[-1] for line in open('/proc/self/maps') if 'libmpi' in line}"

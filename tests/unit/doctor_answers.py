@@ -10,10 +10,11 @@ from hpcdl.doctor import mpi
 from hpcdl.doctor.findings import Finding
 from hpcdl.doctor.here import Here
 from hpcdl.errors import LaunchError
+from hpcdl.mpi import Mpi
 
-OPEN = mpi.Mpi("Open MPI", "5.0.11", "/venv/lib/libmpi.so.40")
-OPEN_RUN = mpi.Mpi("Open MPI", "5.0.11", "/venv/bin/mpirun")
-HYDRA_RUN = mpi.Mpi("MPICH", "5.0.2", "/usr/bin/mpirun")
+OPEN = Mpi("Open MPI", (5, 0, 11), "/venv/lib/libmpi.so.40")
+OPEN_RUN = Mpi("Open MPI", (5, 0, 11), "/venv/bin/mpirun")
+HYDRA_RUN = Mpi("MPICH", (5, 0, 2), "/usr/bin/mpirun")
 HYDRA = "HYDRA build details:\n    Version:                                 5.0.2\n    Release Date:   Fri Sep 25\n"
 FOUND = mpi.Found(OPEN_RUN, OPEN_RUN, {"mpi": OPEN, "horovod": OPEN})
 NO_ACCOUNTING = Answer(

