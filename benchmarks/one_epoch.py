@@ -30,11 +30,11 @@ class Reordered(Replica):
 
     shuffle = 0
 
-    def _fold(self, rows: Tensors, first: tf.Tensor, micros: tf.Tensor) -> Tensors:
+    def _fold(self, rows: Tensors, first: tf.Tensor, micros: tf.Tensor, vote: tf.Tensor) -> Tensors:
         order = np.random.default_rng(self.shuffle).permutation(len(rows))
         count = len(self.model.trainable_variables)
-        gradients = super()._fold([rows[place] for place in order], first, micros)[:count]
-        return [*gradients, *super()._fold(rows, first, micros)[count:]]
+        gradients = super()._fold([rows[place] for place in order], first, micros, vote)[:count]
+        return [*gradients, *super()._fold(rows, first, micros, vote)[count:]]
 
     def _rows(self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> list[Tensors]:
         self._one_pass = False
@@ -50,10 +50,9 @@ def main(out: str, data: str, images: str, shuffle: str, recipe: str, *overrides
     if int(shuffle):
         Reordered.shuffle = int(shuffle)
         trainer.Replica = Reordered  # type: ignore[attr-defined]
-    times = StepTimes(Path(out).with_suffix(f".{world.rank}.csv"))
-    run = trainer.Trainer(config, few, current(), times, lambda event: None)
-    summary = run.train()
-    times.close()
+    with StepTimes(Path(out).with_suffix(f".{world.rank}.csv")) as times:
+        run = trainer.Trainer(config, few, current(), times, lambda event: None)
+        summary = run.train()
     if world.is_leader:
         np.savez(out, *run.model.get_weights(), loss=summary["loss"], updates=summary["updates"])
 

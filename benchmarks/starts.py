@@ -36,11 +36,8 @@ def trained(recipe: str, seed: int, epochs: int, evaluate: bool, data: ImageSet)
     """Accuracies after the last epoch of one start."""
     values = [f"train.seed={seed}", f"train.epochs={epochs}", f"train.evaluate={str(evaluate).lower()}"]
     config = prepare.recipe(recipe, [*values, "launch.threads=1"], 1, "single")
-    times = StepTimes(Path(os.devnull))
-    try:
+    with StepTimes(Path(os.devnull)) as times:
         summary = Trainer(config, data, join({}, "single"), times, lambda event: None).train()
-    finally:
-        times.close()
     return {"seed": seed} | {name: summary[name] for name in ("accuracy", "test_accuracy") if name in summary}
 
 

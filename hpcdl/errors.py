@@ -59,6 +59,12 @@ class CheckpointError(HpcdlError):
     exit_code = 2
 
 
+class Interrupted(HpcdlError):
+    """A run that was asked to stop and did so in order; started again, it goes on (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
 class DivergenceError(HpcdlError):
     """Training that produced an infinity or NaN."""
 

@@ -24,7 +24,7 @@ from hpcdl.cli import (
     submit,
     train,
 )
-from hpcdl.errors import ConfigError, HpcdlError
+from hpcdl.errors import ConfigError, HpcdlError, Interrupted
 
 # The command line's own errors; typer exports this subclass of the one that it raises.
 USAGE: Any = typer.BadParameter.__mro__[1]
@@ -109,5 +109,5 @@ def main() -> None:
 def _fail(error: HpcdlError) -> NoReturn:
     if os.environ.get("HPCDL_DEBUG"):
         raise error
-    print(f"hpcdl: error\n{error}", file=sys.stderr)
+    print(f"hpcdl: {'stopped' if isinstance(error, Interrupted) else 'error'}\n{error}", file=sys.stderr)
     sys.exit(error.exit_code)

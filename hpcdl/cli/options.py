@@ -34,6 +34,14 @@ Interface = Annotated[
     str | None, typer.Option("--interface", help="Network interface that ranks on --hosts talk through, e.g. ib0.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the records of an earlier run in --out.")]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="auto|PATH",
+        help="Go on from the newest whole checkpoint in --out (from the beginning where there is none), or from PATH.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
 DryRun = Annotated[
     bool,

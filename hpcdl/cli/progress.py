@@ -79,7 +79,7 @@ class Tail:
     """The new whole lines of an event stream that another process appends to."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._place = path, 0
+        self._path, self._place = path, path.stat().st_size if path.exists() else 0
 
     def read(self) -> list[dict[str, Any]]:
         """Events since the last call; a line that is not whole yet is left for the next."""

@@ -23,6 +23,7 @@ from hpcdl.cli.options import (
     Out,
     Oversubscribe,
     Overwrite,
+    Resume,
     Threads,
 )
 from hpcdl.errors import ConfigError
@@ -60,6 +61,7 @@ def run(
     data: Data = None,
     oversubscribe: Oversubscribe = False,
     overwrite: Overwrite = False,
+    resume: Resume = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -68,11 +70,15 @@ def run(
     Named hosts are asked first, whether they have the same software, data and script at the same paths.
     HPCDL_SSH='ssh -F FILE' reaches them another way.
 
+    SIGTERM, SIGINT (Ctrl-C) or SIGUSR2 stops a recipe after a checkpoint, with exit code 75; --resume auto goes on.
+    A second one, more than a second later, ends it at once.
+
     \b
     Examples:
       hpcdl run cifar10-cnn -n 2 train.epochs=1 --out runs/a
       hpcdl run my.yaml -n 4 --engine mpi --dry-run
       hpcdl run script.py -n 2 -- --my-option 3
+      hpcdl run cifar10-cnn -n 2 --out runs/a --resume auto
       hpcdl run cifar10-cnn --hosts node1:4,node2:4 --interface ib0
     """
     from hpcdl.cli import prepare
@@ -87,7 +93,10 @@ def run(
     here = prepare.machine(ranks, where)
     check_slots(here.topology, ranks, oversubscribe=oversubscribe, where=where)
     if target.endswith(".py"):
-        _check_script(Path(target), {"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json})
+        _check_script(
+            Path(target),
+            {"--out": out, "--data": data, "--overwrite": overwrite, "--resume": resume, "--json": as_json},
+        )
         name, engine = Path(target).name, resolve(engine, ranks)
         plan = plan_script(Path(target), rest or [], ranks, engine, launch_config(threads, binding), here)
         needed = {"script": Path(target).absolute()}
@@ -97,7 +106,14 @@ def run(
         name, engine = config.name, resolve(config.engine.name, ranks)
         folder = (out or folders.default_folder(name, datetime.now())).absolute()
         place = prepare.data_path(config, data)
-        plan, needed = plan_recipe(config, ranks, folder, place, here), prepare.needed(config, place)
+        if resume == "auto" and (out is None or overwrite):
+            raise ConfigError(
+                f"--resume auto {'with --overwrite' if overwrite else 'without --out'}",
+                "the folder of the run to go on with, which stays",
+                "leave --overwrite out" if overwrite else "add --out FOLDER",
+            )
+        resume = resume if resume in (None, "auto") else str(Path(resume).absolute())
+        plan, needed = plan_recipe(config, ranks, folder, place, here, resume), prepare.needed(config, place)
     announcement = _announcement(name, engine, plan, here.topology)
     if dry_run:
         typer.echo(shlex.join(plan.argv))
@@ -106,7 +122,10 @@ def run(
     if target.endswith(".py"):
         _run_script(plan, announcement)
     else:
-        folders.prepare(folder, overwrite=overwrite)
+        if resume == "auto":
+            folders.reopen(folder)
+        else:
+            folders.prepare(folder, overwrite=overwrite)
         _run_recipe(config, plan, folder, here, announcement, as_json=as_json, overwrite=overwrite)
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, TextIO
 
 import typer
 
-from hpcdl.cli.options import Data, Engine, Out, Overrides, Overwrite
-from hpcdl.errors import ConfigError, HpcdlError
+from hpcdl.cli.options import Data, Engine, Out, Overrides, Overwrite, Resume
+from hpcdl.errors import ConfigError, HpcdlError, Interrupted
 
 
 def train(
@@ -22,6 +22,7 @@ def train(
     out: Out = None,
     data: Data = None,
     overwrite: Overwrite = False,
+    resume: Resume = None,
     prepared: Annotated[bool, typer.Option("--prepared", hidden=True)] = False,
     show: Annotated[bool, typer.Option("--show", hidden=True)] = False,
 ) -> None:
@@ -32,6 +33,11 @@ def train(
       hpcdl train cifar10-cnn train.epochs=1
       mpirun -np 2 hpcdl train cifar10-cnn --out runs/a
     """
+    from hpcdl.training.interrupt import Interrupt
+
+    interrupt = Interrupt()
+    interrupt.listen()  # from the first moment, for TensorFlow's import takes seconds
+
     from hpcdl.cli import prepare
     from hpcdl.config.checks import check_ranks
     from hpcdl.launch import folder as folders
@@ -49,8 +55,11 @@ def train(
     if prepared:
         told = _to_log(folder / "ranks" / f"{world.rank}.log")
     elif world.is_leader:  # the others meet rank 0 before they touch the folder
-        folders.prepare(folder, overwrite=overwrite)
-        (folder / "ranks").mkdir()
+        if resume == "auto":
+            folders.reopen(folder)
+        else:
+            folders.prepare(folder, overwrite=overwrite)
+        (folder / "ranks").mkdir(exist_ok=True)
     try:
         from rich.console import Console
 
@@ -63,9 +72,15 @@ def train(
         terminal = False if prepared else None
         console = Console(file=told, soft_wrap=True, markup=False, emoji=False, quiet=quiet, force_terminal=terminal)
         with Display(console) as display:
-            summary = execute(resolved, place, folder, os.environ, display.show)
+            interrupt.limit(resolved.train.time_limit)
+            summary = execute(resolved, place, folder, os.environ, display.show, resume, interrupt)
         if show:
             console.print(conclusion(summary, folder), highlight=False)
+    except Interrupted as stopped:
+        if world.is_leader and (show or not prepared):
+            told.write(f"{stopped}\n")
+            told.flush()
+        sys.exit(0 if prepared and not show else stopped.exit_code)
     except Exception as error:
         if show:
             told.write(f"rank {world.rank} failed\n{_words(error)}\n")

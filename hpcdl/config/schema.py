@@ -256,6 +256,10 @@ class TrainConfig(Section):
     """Stop after the first epoch with this test accuracy; null: train all epochs."""
     save: bool = True
     """Write model.keras at the end."""
+    time_limit: Rate | None = None
+    """Seconds after which the run writes a checkpoint and leaves with code 75, to be resumed; null: none."""
+    stall_timeout: Rate | None = 300.0
+    """Seconds without an update, or another sign of work, after which a rank ends the run; null: never."""
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> TrainConfig:
@@ -273,6 +277,24 @@ class Phase(Section):
     """all; head: what comes after the last pooling or flattening; head+N: and the N layers with weights before it."""
     learning_rate: Rate | None = None
     """In place of optimizer.learning_rate; null: the same."""
+
+
+class CheckpointConfig(Section):
+    """When what was learned is written, so that the run can go on from there. All null: never."""
+
+    every_steps: Positive | None = None
+    """After so many updates."""
+    every_seconds: Rate | None = 600.0
+    """After so many seconds."""
+    every_epochs: Positive | None = None
+    """After so many epochs; the best of these, by accuracy, is kept."""
+    keep: Positive = 3
+    """How many of the newest are kept."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any is written; if so, then also when the run ends or is stopped."""
+        return any((self.every_steps, self.every_seconds, self.every_epochs))
 
 
 class EngineConfig(Section):
@@ -318,6 +340,8 @@ class RunConfig(Section):
     """One after the other, in place of train.epochs; [] trains all layers for train.epochs."""
     engine: EngineConfig = EngineConfig()
     """What sums the gradients."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """When what was learned is written."""
     launch: LaunchConfig = LaunchConfig()
     """How the ranks share the processor."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -81,7 +82,7 @@ class Batches:
     def __len__(self) -> int:
         return len(self._split) if self._members is None else len(self._members)
 
-    def epochs(self, parts: Sequence[Share], seed: int, first: int = 0) -> Iterator[Batch]:
+    def epochs(self, parts: Sequence[Share], seed: int, first: int = 0, skip: int = 0) -> Iterator[Batch]:
         """Training batches, one a share, epoch after epoch without an end, the next epoch's read ahead.
 
         Order and augmentation are functions of (seed, epoch, sample).
@@ -90,6 +91,7 @@ class Batches:
             parts: this rank's shares of every epoch.
             seed: of the recipe.
             first: epoch.
+            skip: shares of that epoch that are left out.
 
         Returns:
             images (n, h, w, c) float32, and labels (n,) int32; with mixup or cutmix the labels are probabilities
@@ -109,7 +111,7 @@ class Batches:
                 random[:, column] = alternating(draws(samples, width, seed, 0)[:, column], epoch)
             return samples, random
 
-        return self._iterate(parts, chosen, range(first, EPOCHS), training=True)
+        return self._iterate(parts, chosen, range(first, EPOCHS), skip, training=True)
 
     def plain(self, parts: Sequence[Share]) -> Iterator[Batch]:
         """Evaluation batches in the split's order, without augmentation, one a share.
@@ -121,18 +123,20 @@ class Batches:
         def chosen(places: Numbers, _: int) -> tuple[Numbers, npt.NDArray[np.float32]]:
             return self._samples(places), np.zeros((len(places), NO_DRAWS), np.float32)
 
-        return self._iterate(parts, chosen, range(1), training=False)
+        return self._iterate(parts, chosen, range(1), 0, training=False)
 
     def _samples(self, numbers: Numbers) -> Numbers:
         return numbers if self._members is None else self._members[numbers]
 
-    def _iterate(self, parts: Sequence[Share], chosen: Chosen, epochs: range, *, training: bool) -> Iterator[Batch]:
+    def _iterate(
+        self, parts: Sequence[Share], chosen: Chosen, epochs: range, skip: int, *, training: bool
+    ) -> Iterator[Batch]:
         """The batches; an image that cannot be decoded is named, which TensorFlow does not."""
         if not parts:
             return
         sizes = {part.stop - part.start for part in parts}
         most = max(sizes)
-        samples = chunks(parts, chosen, epochs)
+        samples = chunks(parts, chosen, epochs, skip)
         if isinstance(self._split, Encoded) and most:
             feed = Feed(blocks(self._split, samples, most), BLOCKS, ahead=2 * -(-most // BLOCK))
             batches = self._of_files(feed.dataset(), most, filled=len(sizes) > 1, training=training)
@@ -143,7 +147,7 @@ class Batches:
         options.autotune.enabled = False  # nothing is left to it, and an epoch's end waits for its thread, seconds long
         iterator = iter(batches.prefetch(4 if self._pixels is not None else 2).with_options(options))
         try:
-            for epoch, part in ((epoch, part) for epoch in epochs for part in parts):
+            for epoch, part in islice(((epoch, part) for epoch in epochs for part in parts), skip, None):
                 try:
                     batch = next(iterator)
                 except tf.errors.OpError as error:

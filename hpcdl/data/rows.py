@@ -23,15 +23,27 @@ NONE = -1
 """A sample that is not there."""
 
 
-def chunks(parts: Sequence[Share], chosen: Chosen, epochs: range) -> Iterator[Row]:
-    """Samples (n,) of several shares, their random numbers (n, columns), and the shares' ends (shares + 1,)."""
-    sizes = np.array([part.stop - part.start for part in parts])
-    chunk = np.cumsum(sizes) // CHUNK
-    groups = [[parts[place] for place in np.flatnonzero(chunk == number)] for number in np.unique(chunk)]
+def chunks(parts: Sequence[Share], chosen: Chosen, epochs: range, skip: int = 0) -> Iterator[Row]:
+    """Samples (n,) of several shares, their random numbers (n, columns), and the shares' ends (shares + 1,).
+
+    Args:
+        parts: the shares of an epoch.
+        chosen: see Chosen.
+        epochs: one after the other.
+        skip: shares of the first epoch that are left out.
+    """
+    whole = _groups(parts)
     for epoch in epochs:
-        for group in groups:
+        for group in _groups(parts[skip:]) if skip and epoch == epochs.start else whole:
             places = np.concatenate([np.arange(part.start, part.stop) for part in group])
             yield *chosen(places, epoch), np.cumsum([0] + [part.stop - part.start for part in group])
+
+
+def _groups(parts: Sequence[Share]) -> list[list[Share]]:
+    """The shares that are computed at once."""
+    sizes = np.array([part.stop - part.start for part in parts])
+    chunk = np.cumsum(sizes) // CHUNK
+    return [[parts[place] for place in np.flatnonzero(chunk == number)] for number in np.unique(chunk)]
 
 
 def blocks(split: Encoded, of: Iterable[Row], most: int) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from hpcdl.records import STARTS
 
 RUN = (
     "config.yaml",
+    "checkpoints",
     "ended.json",
     "environment.json",
     "evaluation",
@@ -23,6 +24,7 @@ RUN = (
     "mpirun.log",
     "model.keras",
     "ranks",
+    "stopped.json",
     "submission.json",
     "summary.json",
 )
@@ -75,6 +77,26 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(
             f"--out {folder}: {error.strerror}", "a folder that can be written", "choose another --out"
         ) from None
+
+
+def reopen(folder: Path) -> None:
+    """Makes an earlier run's folder ready to go on in, or a new one where there is none.
+
+    What the last start said of its end goes; what ranks said of failures stays, numbered.
+
+    Raises:
+        ConfigError: it holds something else, or cannot be written.
+    """
+    if not folder.is_dir() or not any((folder / mark).exists() for mark in RUN_MARKS):
+        prepare(folder, overwrite=False)
+        return
+    for name in ("summary.json", "stopped.json", "ended.json"):
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / "ranks").glob("*.failure.json"):
+        number = 1
+        while (kept := path.with_suffix(f".{number}.json")).exists():
+            number += 1
+        path.rename(kept)
 
 
 def discard(folder: Path) -> None:

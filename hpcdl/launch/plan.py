@@ -40,8 +40,10 @@ class Machine:
     where: Where = HERE
 
 
-def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine) -> Plan:
-    """The line that trains a recipe.
+def plan_recipe(
+    config: RunConfig, ranks: int, folder: Path, data: Path, machine: Machine, resume: str | None = None
+) -> Plan:
+    """The line that trains a recipe; `resume` is a checkpoint, or auto.
 
     Raises:
         ConfigError: more ranks than the recipe has micro-batches.
@@ -60,6 +62,7 @@ def plan_recipe(config: RunConfig, ranks: int, folder: Path, data: Path, machine
         "--data",
         str(data),
         "--prepared",
+        *(["--resume", resume] if resume else []),
     ]
     return _plan(command, ranks, machine, config.launch, {})
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
-from hpcdl.errors import HpcdlError, LaunchError
+from hpcdl.errors import HpcdlError, Interrupted, LaunchError
 from hpcdl.launch.folder import prepare
 from hpcdl.launch.hostcheck import fetch, open_folders
 from hpcdl.launch.hosts import Listed, Where, record
@@ -35,10 +35,12 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Starts the ranks of a plan in a prepared folder and waits.
 
+    A signal is passed on as SIGUSR2: the ranks write a checkpoint and leave. A second one ends them.
+
     Args:
         plan: from plan_recipe.
         config: the recipe, written as the run's config.yaml.
-        folder: empty and writable.
+        folder: empty and writable, or an earlier run's that was opened again.
         machine: written into launch.json.
         environ: of this process.
         watch: called while the ranks run.
@@ -48,19 +50,25 @@ def run_recipe(
         The run's summary.
 
     Raises:
+        Interrupted: a signal or a limit of time stopped the ranks in order.
         HpcdlError: what the first failing rank said, or how the ranks ended.
     """
-    (folder / "ranks").mkdir()
+    (folder / "ranks").mkdir(exist_ok=True)
     write_text(folder / "config.yaml", dump(config))
     write_json(folder / "launch.json", launch_record(plan, machine))
     apart = _open(plan.where, folder, environ, overwrite=overwrite)
-    code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch)
+    code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch, in_order=True)
     if isinstance(plan.where, Listed):
         with suppress(*([HpcdlError] if code else [])):  # what ended the ranks is told before what came of it
             fetch(plan.where, apart, folder, environ)
     if code == 0 and (folder / "summary.json").exists():
         summary: dict[str, Any] = read_json(folder / "summary.json", fix="run again")
         return summary
+    if (folder / "stopped.json").exists():
+        told = read_json(folder / "stopped.json", fix="run again")
+        stopped = Interrupted(*told["told"])
+        stopped.exit_code = told["exit_code"]
+        raise stopped
     raise _failure(folder, code)
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 
 from hpcdl.answer import NO_ANSWER, Answer
@@ -14,32 +15,45 @@ from hpcdl.errors import LaunchError
 
 POLL_SECONDS = 0.2
 END_SECONDS = 10.0
+SAME_SECONDS = 1.0
+"""Signals come along several ways: what comes within a second is the same."""
 STOPPED = 75
 """Exit code of a job that a signal stopped in order, and that may be started again (EX_TEMPFAIL)."""
 
 
 OUTER = ("OMPI_", "PMIX_", "PMI_", "PRTE_", *(f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_", "CROSS_")))
 OUTER += ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_STEP_NUM_", "MPI_LOCAL")
-FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+IN_ORDER = signal.SIGUSR2
+"""Launchers pass it on to their ranks and go on; they end them at others."""
+LEAVE_SECONDS = 100.0
+"""Within which ranks that were asked to stop in order must have left."""
 
 
 def run(
-    argv: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, watch: Callable[[], None] | None = None
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    log: Path | None = None,
+    watch: Callable[[], None] | None = None,
+    in_order: bool = False,
 ) -> int:
     """Starts a launcher, waits, and answers its exit code.
 
-    A signal to this process is passed on, once, to the launcher, which ends its ranks.
+    A signal to this process is passed on to the launcher, which ends its ranks.
 
     Args:
         argv: the command.
         environ: its whole environment.
         log: file for its output; None leaves it on this process's own.
         watch: called a few times a second while it runs, and once after.
+        in_order: the ranks stop in order at IN_ORDER: pass a signal on as that, and end them at a second one, or
+            after LEAVE_SECONDS.
 
     Raises:
         LaunchError: the command cannot be started, or a signal ended it.
     """
-    received: list[signal.Signals] = []
+    received: list[tuple[signal.Signals, float]] = []
     with ExitStack() as stack:
         output = stack.enter_context(log.open("wb")) if log else None
         try:
@@ -59,8 +73,10 @@ def run(
         stack.callback(_end, process)
 
         def forward(number: int, frame: FrameType | None) -> None:
-            received.append(signal.Signals(number))
-            process.send_signal(number)
+            first = not received
+            if first or monotonic() - received[0][1] > SAME_SECONDS:
+                process.send_signal(IN_ORDER if in_order and first else signal.SIGTERM if in_order else number)
+            received.append((signal.Signals(number), monotonic()))
 
         for number in FORWARDED:
             if signal.getsignal(number) is signal.SIG_IGN:  # nohup
@@ -72,11 +88,13 @@ def run(
                 code = process.wait(POLL_SECONDS)
             if watch:
                 watch()
+            if in_order and received and code is None and monotonic() - received[0][1] > LEAVE_SECONDS:
+                break  # and so they are ended
     if received and code not in (0, STOPPED):
         raise LaunchError(
-            f"{received[0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
+            f"{received[0][0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
         )
-    return code
+    return code if code is not None else NO_ANSWER
 
 
 def ask(argv: Sequence[str], environ: Mapping[str, str], *, seconds: float = 30.0, text: str = "") -> Answer:

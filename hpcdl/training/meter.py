@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,3 +29,14 @@ class Meter:
         """Mean loss and accuracy over the images, and images/s over the steps' seconds."""
         loss, hits, images = self._sums.tolist()
         return {"loss": loss / images, "accuracy": hits / images, "images_per_s": images / self.seconds}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, from which `of` makes an equal meter."""
+        return {"sums": self._sums.tolist(), "seconds": self.seconds}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Meter:
+        """The inverse of `as_dict`."""
+        meter = cls()
+        meter.add(np.array(state["sums"]), state["seconds"])
+        return meter

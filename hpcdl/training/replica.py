@@ -66,7 +66,13 @@ class Replica:
         self._micro = tf.function(self._micro_step, autograph=False, experimental_attributes=apart if ordered else None)
 
     def _step(
-        self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, first: tf.Tensor, micros: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+        first: tf.Tensor,
+        micros: tf.Tensor,
+        vote: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One update.
 
@@ -76,19 +82,21 @@ class Replica:
             seeds: for each micro-batch of this rank and each random layer, (micro-batches, layers, 2).
             first: number of this rank's first micro-batch in the update, a scalar.
             micros: micro-batches of the update, over all ranks.
+            vote: 1 where this rank asks all to stop after the update, a float32 scalar. It travels with the
+                gradients, so that all learn of it at the same update, at no cost.
 
         Returns:
-            [loss, hits, images] summed over ranks, and the seconds of exposed communication.
+            [loss, hits, images, votes] summed over ranks, and the seconds of exposed communication.
         """
         rows = self._rows(images, labels, seeds)
         with tf.control_dependencies([each for row in rows for each in row]):
             begin = self._now()
         with tf.control_dependencies([] if self._engine.overlaps else [begin]):
-            totals = self._fold_all(rows, first, micros) if self._ordered else self._fold(rows, first, micros)
+            *totals, votes = (self._fold_all if self._ordered else self._fold)(rows, first, micros, vote)
         with tf.control_dependencies(totals):
             seconds = self._now() - begin
         self._update(totals, micros)
-        return totals[-1], seconds
+        return tf.concat([totals[-1], [votes]], axis=0), seconds
 
     def _apply(self, totals: Tensors, micros: tf.Tensor) -> None:
         """What the sums over all ranks make of weights, the optimizer's state and moving statistics."""
@@ -112,23 +120,23 @@ class Replica:
         # What waits for a call that TensorFlow inlines waits for its side effects and not for its results.
         return [[tf.identity(each) for each in row] for row in rows]
 
-    def _fold(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor) -> Tensors:
-        """Own rows, then a sum over the ranks."""
+    def _fold(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor, vote: tf.Tensor) -> Tensors:
+        """Own rows, then a sum over the ranks; the votes last."""
         own = rows[0] if rows else [tf.zeros(each.shape, each.dtype) for each in self._like()]
         for row in rows[1:]:
             own = [_fold(*each) for each in zip(own, self._decays, row, strict=True)]
         later = tf.cast(micros - first - len(rows), tf.float32)
         weighted = [each if decay == 1 else each * decay**later for each, decay in zip(own, self._decays, strict=True)]
         if self._wire is None:
-            return self._engine.sum_tensors(weighted)
+            return self._engine.sum_tensors([*weighted, vote])
         # What travels must be of the size of a mean: the range of 16 bits is small.
         count, scale = len(self.model.trainable_variables), tf.cast(micros * self._micro_batch, tf.float32)
         gradients = [each / tf.cast(scale, each.dtype) for each in weighted[:count]]
         sums = self._engine.sum_tensors(gradients, wire=self._wire)
-        exact = self._engine.sum_tensors(weighted[count:], "sums")
+        exact = self._engine.sum_tensors([*weighted[count:], vote], "sums")
         return [each * tf.cast(scale, each.dtype) for each in sums] + exact
 
-    def _fold_all(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor) -> Tensors:
+    def _fold_all(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor, vote: tf.Tensor) -> Tensors:
         """Every rank's rows, one by one: a sum with zeros is exact, so no order of ranks shows in the bits."""
         like = self._like()
         sizes = [int(each.shape.num_elements() or 0) for each in like]
@@ -136,10 +144,11 @@ class Replica:
         flat = [tf.concat([tf.reshape(tf.cast(each, tf.float32), [-1]) for each in row], axis=0) for row in rows]
         own = tf.stack(flat) if flat else tf.zeros([0, sum(sizes)])
         padded = tf.pad(own, [[first, micros - first - len(rows)], [0, 0]])
-        [every] = self._engine.sum_tensors([padded])
+        every, votes = self._engine.sum_tensors([padded, vote])
         total = tf.foldl(lambda sums, row: sums * decay + row, every, tf.zeros([sum(sizes)]))
         parts = tf.split(total, sizes)
-        return [tf.cast(tf.reshape(part, each.shape), each.dtype) for part, each in zip(parts, like, strict=True)]
+        sums = [tf.cast(tf.reshape(part, each.shape), each.dtype) for part, each in zip(parts, like, strict=True)]
+        return [*sums, votes]
 
     def _like(self) -> Tensors:
         """Tensors of the shapes of a row."""

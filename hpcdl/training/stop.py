@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass
+class Waiting:
+    """For a lower validation loss.
+
+    Attributes:
+        best: the lowest so far; None before the first.
+        epochs: since then.
+    """
+
+    best: float | None = None
+    epochs: int = 0
 
 
 class Stop:
@@ -11,11 +25,11 @@ class Stop:
     Args:
         patience: epochs without a lower validation loss that are borne; None: all of them.
         target: test accuracy that is enough; None: none is.
+        waiting: what is known from earlier epochs, and is kept up.
     """
 
-    def __init__(self, patience: int | None, target: float | None) -> None:
-        self._patience, self._target = patience, target
-        self._best, self._waited = float("inf"), 0
+    def __init__(self, patience: int | None, target: float | None, waiting: Waiting) -> None:
+        self._patience, self._target, self._waiting = patience, target, waiting
 
     def after(self, logs: Mapping[str, float]) -> str | None:
         """Why training ends here; None: it goes on."""
@@ -23,9 +37,10 @@ class Stop:
             return f"test accuracy {logs['test_accuracy']:.4f} reached the target {self._target}"
         if self._patience is None:
             return None
-        better = logs["validation_loss"] < self._best
-        self._best = min(self._best, logs["validation_loss"])
-        self._waited = 0 if better else self._waited + 1
-        if self._waited >= self._patience:
-            return f"validation loss did not fall below {self._best:.4f} for {self._waited} epochs"
+        waiting, loss = self._waiting, logs["validation_loss"]
+        better = waiting.best is None or loss < waiting.best
+        waiting.best = loss if waiting.best is None else min(waiting.best, loss)
+        waiting.epochs = 0 if better else waiting.epochs + 1
+        if waiting.epochs >= self._patience:
+            return f"validation loss did not fall below {waiting.best:.4f} for {waiting.epochs} epochs"
         return None

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
+from typing import Self
 
 HEADER = "step,images,step_seconds,input_seconds,communication_seconds\n"
 FLUSH_SECONDS = 1.0
 
 
 class StepTimes:
-    """Appends a line a step to ranks/RANK.steps.csv, at most once a second."""
+    """Appends a line a step to ranks/RANK.steps.csv, at most once a second.
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="ascii")
-        self._file.write(HEADER)
+    Args:
+        path: the file.
+        go_on: after what an earlier start of the run has written; steps that it lost come twice.
+    """
+
+    def __init__(self, path: Path, *, go_on: bool = False) -> None:
+        going = go_on and path.exists()
+        self._file = path.open("a" if going else "w", encoding="ascii")
+        if not going:
+            self._file.write(HEADER)
         self._flushed = perf_counter()
 
     def add(self, step: int, images: int, seconds: float, waited: float, communicated: float) -> None:
@@ -25,6 +33,9 @@ class StepTimes:
             self._file.flush()
             self._flushed = now
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Writes what is left."""
         self._file.close()

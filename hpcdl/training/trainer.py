@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -15,15 +16,18 @@ from hpcdl.data.images import ImageSet
 from hpcdl.data.order import Share, hold_out, layer_seeds, shares
 from hpcdl.data.pipeline import Batch, Batches, image_shape
 from hpcdl.engine.base import Engine
-from hpcdl.errors import DivergenceError
+from hpcdl.errors import DivergenceError, Interrupted
 from hpcdl.launch.topology import read_topology
 from hpcdl.models.registry import build
 from hpcdl.training.distribute import WIRES, broadcast_variables
 from hpcdl.training.fused_normalization import fuse_normalization
+from hpcdl.training.interrupt import Interrupt
+from hpcdl.training.keeper import Keeper
 from hpcdl.training.lars import LARS
 from hpcdl.training.loss import cross_entropy
 from hpcdl.training.meter import Meter
 from hpcdl.training.optimizers import correct_momentum, make_optimizer
+from hpcdl.training.progress import Progress
 from hpcdl.training.replica import Replica
 from hpcdl.training.replicas import ReplicaCheck
 from hpcdl.training.schedule import learning_rate
@@ -32,8 +36,24 @@ from hpcdl.training.stop import Stop
 from hpcdl.training.timing import StepTimes
 
 Emit = Callable[[dict[str, Any]], None]
+Restore = Callable[[keras.Model, keras.optimizers.Optimizer], None]
 PROGRESS_SECONDS = 0.5
 TEST_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Care:
+    """What keeps a run from losing anything."""
+
+    keeper: Keeper | None = None
+    """Writes checkpoints; on the leader."""
+    interrupt: Interrupt | None = None
+    """Asks this rank to stop."""
+    beat: Callable[[str], None] = lambda done: None
+    """Hears what was done last, each time that something was."""
+
+
+NO_CARE = Care()
 
 
 class Trainer:
@@ -46,7 +66,10 @@ class Trainer:
         times: where each step's seconds go.
         emit: gets each event; the events of all ranks are alike but for their times.
         model: to go on with; None: a new one.
-        before: updates that were made before.
+        before: updates that were made before, in other phases.
+        progress: of this phase; None: none.
+        restore: gives the model and the optimizer the values of `progress`; on the leader, which shares them.
+        care: see Care.
 
     Raises:
         ConfigError: see `make_model` and `Batches`.
@@ -61,14 +84,21 @@ class Trainer:
         emit: Emit,
         model: keras.Model | None = None,
         before: int = 0,
+        progress: Progress | None = None,
+        restore: Restore | None = None,
+        care: Care = NO_CARE,
     ) -> None:
         self._config, self._data, self._session, self._times, self._emit = config, data, session, times, emit
-        self._before = before
+        self._before, self._progress, self._care = before, progress or Progress(), care
         train = config.train
         self.model = make_model(config, data) if model is None else model
         self._replica = make_replica(config, self.model, session.engine)
         optimizer = self._replica.optimizer
         self._base_rate = self._rate = float(optimizer.learning_rate.numpy())
+        if restore:
+            restore(self.model, optimizer)
+        if self._progress.rate is not None:
+            self._rate = self._progress.rate
         broadcast_variables(session.engine, [*self.model.variables, *optimizer.variables])
         self._correct = tf.function(lambda ratio: correct_momentum(optimizer, ratio))
         self._check = ReplicaCheck(session.engine, self.model.weights, train.check_every) if train.check_every else None
@@ -84,29 +114,43 @@ class Trainer:
         """Updates that `train` will make."""
 
     def train(self) -> dict[str, Any]:
-        """Trains, and answers the summary: the last epoch's metrics, images/s over all training steps."""
-        epoch_updates = len(self._shares)
+        """Trains, and answers the summary: the last epoch's metrics, images/s over all training steps.
+
+        Raises:
+            Interrupted: a rank was asked to stop; what was learned is in a checkpoint, if any are kept.
+            DivergenceError: the loss is not finite.
+        """
+        progress, epoch_updates = self._progress, len(self._shares)
         self._emit(
             {"event": "start", "updates": self.updates, "epoch_updates": epoch_updates, "origin": self._data.origin}
         )
-        began, whole, logs = perf_counter(), Meter(), dict[str, float]()
-        stop = Stop(self._config.train.patience, self._config.train.target)
-        made, reason = 0, None
-        batches = self._train.epochs(self._shares, self._config.train.seed)
-        for epoch, first in enumerate(range(0, self.updates, epoch_updates)):
-            parts = self._shares[: self.updates - first]
-            made = first + len(parts)
-            logs = self._epoch(epoch, first, parts, batches, whole) | self._evaluate(last=made == self.updates)
-            self._emit({"event": "epoch", "epoch": epoch + 1, "update": made, **logs})
-            reason = stop.after(logs)
-            if reason:
+        stop = Stop(self._config.train.patience, self._config.train.target, progress.waiting)
+        began, before = perf_counter(), progress.seconds
+        epoch, skip = divmod(progress.made, epoch_updates)
+        batches = self._train.epochs(self._shares, self._config.train.seed, epoch, skip)
+        while progress.stopped is None and (progress.made < self.updates or progress.epoch.images):
+            self._epoch(batches, began, before)
+            evaluated = self._evaluate(last=progress.made == self.updates)
+            progress.logs = progress.epoch.means() | evaluated
+            progress.seconds = before + perf_counter() - began
+            number = progress.epochs + 1
+            self._emit({"event": "epoch", "epoch": number, "update": progress.made, **progress.logs})
+            if progress.made < number * epoch_updates:  # train.steps ends here; with more of them, this epoch goes on
                 break
+            progress.epochs, progress.epoch = number, Meter()
+            progress.stopped = stop.after(progress.logs)
+            self._care_for(evaluated)
         if self._check:
-            self._check.compare(made)
-        seconds = perf_counter() - began
-        rate = whole.images / whole.seconds
-        summary = {**logs, "images_per_s": rate, "images": whole.images, "updates": made, "seconds": seconds}
-        return summary | ({"stopped": reason} if reason else {})
+            self._check.compare(progress.made)
+        whole = progress.whole
+        summary = {
+            **progress.logs,
+            "images_per_s": whole.images / whole.seconds,
+            "images": whole.images,
+            "updates": progress.made,
+            "seconds": progress.seconds,
+        }
+        return summary | ({"stopped": progress.stopped} if progress.stopped else {})
 
     def finished(self) -> keras.Model:
         """The model with its optimizer and the optimizer's state, as plain Keras saves and loads it.
@@ -117,6 +161,12 @@ class Trainer:
         if not isinstance(getattr(optimizer, "inner_optimizer", optimizer), LARS):
             self.model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
         return self.model
+
+    def keep(self) -> None:
+        """Writes a checkpoint of how training stands, if any are kept, and waits for it."""
+        if self._care.keeper:
+            logs = self._progress.logs
+            self._keep(self._care.keeper, logs.get("validation_accuracy", logs.get("test_accuracy")), wait=True)
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """Loss and accuracy over all of a split, each image once; the loss is the cross-entropy."""
@@ -140,41 +190,77 @@ class Trainer:
             for metric, value in self.evaluate(batches).items()
         }
 
-    def _epoch(
-        self, epoch: int, first: int, parts: Sequence[Share], batches: Iterator[Batch], whole: Meter
-    ) -> dict[str, float]:
-        meter, recent = Meter(), Meter()
+    def _epoch(self, batches: Iterator[Batch], began: float, before: float) -> None:
+        """The updates that are left of an epoch."""
+        progress, config, recent = self._progress, self._config.train, Meter()
+        first = progress.epochs * len(self._shares)
+        end = min(first + len(self._shares), self.updates)
         start = perf_counter()
-        for update, part in enumerate(parts, first):
+        for update in range(progress.made, end):
+            part = self._shares[update - first]
             images, labels = next(batches)
             ready = perf_counter()
             self._set_rate(update)
-            rows = -(-(part.stop - part.start) // self._config.train.micro_batch)
+            rows = -(-(part.stop - part.start) // config.micro_batch)
             seeds = layer_seeds(
-                self._replica.state.random_layers, self._config.train.seed, epoch, update - first, part, rows
+                self._replica.state.random_layers, config.seed, progress.epochs, update - first, part, rows
             )
+            vote = tf.constant(float(self._asked() is not None))
             sums, communication = self._replica.step(
-                images, labels, tf.constant(seeds), tf.constant(part.first), tf.constant(part.micros)
+                images, labels, tf.constant(seeds), tf.constant(part.first), tf.constant(part.micros), vote
             )
             sums, communication = sums.numpy(), float(communication)
             _check_finite(sums[0], f"update {update + 1}")
             if self._check:
                 self._check.step(update + 1)
-            end = perf_counter()
-            self._times.add(self._before + update, int(sums[2]), end - start, ready - start, communication)
-            for each in (meter, recent, whole):
-                each.add(sums, end - start)
-            if recent.seconds > max(PROGRESS_SECONDS, whole.seconds / 1000):
-                self._emit({"event": "progress", "epoch": epoch + 1, "update": update + 1, **recent.means()})
+            now = perf_counter()
+            self._times.add(self._before + update, int(sums[2]), now - start, ready - start, communication)
+            for each in (progress.epoch, recent, progress.whole):
+                each.add(sums[:3], now - start)
+            progress.made, progress.seconds = update + 1, before + now - began
+            self._care.beat(f"update {self._before + update + 1}")
+            if recent.seconds > max(PROGRESS_SECONDS, progress.whole.seconds / 1000):
+                self._emit({"event": "progress", "epoch": progress.epochs + 1, "update": update + 1, **recent.means()})
                 recent = Meter()
-            start = end
-        return meter.means()
+            start = now
+            if sums[3]:
+                self._leave()
+            if update + 1 < end:
+                self._care_for()
+
+    def _asked(self) -> str | None:
+        return self._care.interrupt.asked if self._care.interrupt else None
+
+    def _care_for(self, evaluated: Mapping[str, float] | None = None) -> None:
+        """Keeps a checkpoint where one is due, after an update or, with what was evaluated, after an epoch."""
+        keeper, epochs = self._care.keeper, self._progress.epochs if evaluated is not None else 0
+        if keeper and keeper.due(self._before + self._progress.made, whole_epochs=epochs):
+            known = evaluated or {}
+            self._keep(keeper, known.get("validation_accuracy", known.get("test_accuracy")))
+
+    def _keep(self, keeper: Keeper, score: float | None = None, *, wait: bool = False) -> None:
+        update, optimizer = self._before + self._progress.made, self._replica.optimizer
+        keeper.keep(update, self.model, optimizer, self._progress, score, wait=wait)
+
+    def _leave(self) -> None:
+        """All ranks are here after the same update, because one of them was asked to stop."""
+        reasons = self._session.engine.gather_objects(self._asked())
+        if self._care.keeper:
+            self._keep(self._care.keeper, wait=True)
+        self._session.engine.barrier()
+        rank, reason = next((rank, reason) for rank, reason in enumerate(reasons) if reason)
+        where = f" on rank {rank}" if reasons.count(None) else ""
+        update = self._before + self._progress.made
+        raise Interrupted(
+            f"{reason}{where}, and stopped after update {update}", "the end of training", "go on with --resume auto"
+        )
 
     def _set_rate(self, update: int) -> None:
         config = self._config
         rate = learning_rate(
             config.schedule, self._base_rate, config.train.global_batch, update, len(self._shares), self.updates
         )
+        self._progress.rate = rate
         if rate != self._rate:
             if config.schedule.momentum_correction:
                 self._correct(tf.constant(rate / self._rate))
@@ -194,7 +280,12 @@ def make_model(config: RunConfig, data: ImageSet) -> keras.Model:
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy(config.train.precision)
-    return fuse_normalization(build(config.model.name, image_shape(data.train, config.data), len(data.classes)))
+    return fuse_normalization(make_network(config, data))
+
+
+def make_network(config: RunConfig, data: ImageSet) -> keras.Model:
+    """The recipe's network as its registry builds it, with a start of no meaning."""
+    return build(config.model.name, image_shape(data.train, config.data), len(data.classes))
 
 
 def make_replica(config: RunConfig, model: keras.Model, engine: Engine) -> Replica:

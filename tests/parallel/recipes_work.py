@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import small_net
 import hpcdl
 from hpcdl.config.load import load
 from hpcdl.data.sources import cifar, synth
-from hpcdl.errors import ConfigError
+from hpcdl.errors import ConfigError, Interrupted
 from hpcdl.training import job, phases, session, trainer
+from hpcdl.training.interrupt import Interrupt
+from hpcdl.training.keeper import Keeper
 from hpcdl.training.loading import load_on_node
+from hpcdl.training.resume import find_start
 from hpcdl.training.timing import StepTimes
+from hpcdl.training.trainer import Care
 
 world = hpcdl.init()
 BASE = [
@@ -36,10 +41,10 @@ def train(*overrides: str) -> record.Findings:
     config = load("cifar10-resnet20", [*BASE, *overrides])
     folder = record.out() / "trainer"
     folder.mkdir(exist_ok=True)
-    times = StepTimes(folder / f"{world.rank}.csv")
     events: list[dict[str, Any]] = []
-    recipe, summary = phases.train_phases(config, cifar.load(record.data()), session.current(), times, events.append)
-    times.close()
+    with StepTimes(folder / f"{world.rank}.csv") as times:
+        images = cifar.load(record.data())
+        recipe, summary = phases.train_phases(config, images, session.current(), times, events.append)
     if world.is_leader and overrides == ("optimizer.learning_rate=0.05",):
         job.save_model(recipe.finished(), record.out() / "small.keras")
     steps = np.loadtxt(folder / f"{world.rank}.csv", delimiter=",", skiprows=2, ndmin=2)  # the first step traces
@@ -50,13 +55,96 @@ def train(*overrides: str) -> record.Findings:
     return found | {f"summary {name}": value for name, value in summary.items()} | record.weights_of(recipe.model)
 
 
-def small(*overrides: str) -> record.Findings:
+def small(*overrides: str, how: Callable[..., record.Findings] = train) -> record.Findings:
     """With a network of this test's own, which has batch normalisation and dropout."""
     build, trainer.build = trainer.build, small_net.build  # type: ignore[attr-defined]
     try:
-        return train("optimizer.learning_rate=0.05", *overrides)
+        return how("optimizer.learning_rate=0.05", *overrides)
     finally:
         trainer.build = build  # type: ignore[attr-defined]
+
+
+class Asked(Interrupt):
+    """Asks to stop after some update, on the last rank alone."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._after, self._made = after, 0
+
+    def beat(self, done: str) -> None:
+        """Counts updates."""
+        self._made += 1
+
+    @property
+    def asked(self) -> str | None:
+        """The update that comes is the last."""
+        return "this test" if world.rank == world.size - 1 and self._made + 1 >= self._after else None
+
+
+def go_on(folder: Path, after: int, *overrides: str) -> record.Findings:
+    """Trains until it is asked to stop, and goes on; where `folder` holds a checkpoint, it only goes on."""
+    config = load("cifar10-resnet20", [*BASE, "checkpoint.every_steps=2", "checkpoint.keep=1", *overrides])
+    images, joined, asked = cifar.load(record.data()), session.current(), Asked(after)
+    facts = {"config": config.model_dump(mode="json"), "data": ["these"]}
+    events: list[dict[str, Any]] = []
+    told = ""
+    with StepTimes(record.out() / f"{world.rank}.csv") as times:
+        if joined.engine.gather_objects(folder.exists())[0] is False:
+            network = partial(trainer.make_network, config, images)
+            keeper = Keeper(folder, config.checkpoint, facts, network, events.append) if world.is_leader else None
+            try:
+                care = Care(keeper, asked, asked.beat)
+                phases.train_phases(config, images, joined, times, events.append, care=care)
+            except Interrupted as stopped:
+                told = stopped.received
+        start = find_start("auto", folder, config, ["these"], joined, events.append)
+        assert start is not None
+        here = {"from": start.progress.made + start.done.get("updates", 0), "told": told}
+        recipe, summary = phases.train_phases(config, images, joined, times, events.append, start)
+    kept = [event["update"] for event in events if event["event"] == "checkpoint"]
+    return (
+        here
+        | {"kept": kept}
+        | {f"summary {name}": value for name, value in summary.items()}
+        | record.weights_of(recipe.model)
+    )
+
+
+RESUMED = {  # settings, and after which update they are stopped: 4 are an epoch
+    "in an epoch": (3, ["train.epochs=2"]),
+    "after an epoch": (4, ["train.epochs=2"]),
+    "in phases": (
+        6,
+        [
+            "phases=[{epochs: 1, trainable: head}, {epochs: 1, learning_rate: 0.01}]",
+            "schedule.name=cosine",
+            "schedule.warmup_epochs=0.5",
+            "schedule.momentum_correction=true",
+        ],
+    ),
+    "scaled": (
+        6,
+        [
+            "train.precision=mixed_float16",
+            "train.epochs=2",
+            "data.validation=0.2",
+            "train.patience=2",
+            "train.evaluate=true",
+        ],
+    ),
+}
+
+
+def resumed(name: str) -> record.Findings:
+    """A run that was stopped and went on, in this world."""
+    after, overrides = RESUMED[name]
+    return small("train.deterministic=true", *overrides, how=partial(go_on, record.out() / f"kept {name}", after))
+
+
+def moved() -> record.Findings:
+    """A run that began in the first world that was tested, and goes on in this one."""
+    folder = record.data().parent / "kept"
+    return small("train.deterministic=true", "train.epochs=2", how=partial(go_on, folder, 3))
 
 
 SETTINGS: dict[str, Sequence[str]] = {
@@ -139,6 +227,12 @@ def work() -> dict[str, Any]:
     # Last, for it changes TensorFlow's operations for the rest of the process.
     works["ordered"] = lambda: small("train.deterministic=true", "train.epochs=2")
     works["ordered again"] = works["ordered"]
+    for name, (_, overrides) in RESUMED.items():
+        works[f"resumed {name}"] = partial(resumed, name)
+        if name.endswith("an epoch"):
+            continue  # as ordered
+        works[f"not stopped, {name}"] = partial(small, "train.deterministic=true", *overrides)
+    works["moved"] = moved
     works["ordered cnn"] = lambda: train("model.name=cifar10-cnn", "train.deterministic=true", "train.steps=2")
     return works
 

@@ -163,6 +163,29 @@ def test_deterministic_runs_repeat_and_learn_the_same(ranks: Found) -> None:
     assert_same(weights(ranks[0], "ordered"), weights(ranks[0], "ordered again"), atol=0)
 
 
+@pytest.mark.parametrize("name", ["in an epoch", "after an epoch", "in phases", "scaled"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(ranks: Found, name: str) -> None:
+    """Weights and summary: with patience, momentum correction, a scaled loss, and in the second phase."""
+    whole = "ordered" if name.endswith("an epoch") else f"not stopped, {name}"
+    stopped = f"resumed {name}"
+    last = len(ranks) - 1
+    for found in ranks:
+        assert_same(weights(found, stopped), weights(found, whole), atol=0)
+        assert str(found[f"{stopped}: told"]).startswith(f"this test on rank {last}" if last else "this test, and")
+        for field in ("loss", "accuracy", "updates", "images"):
+            assert found[f"{stopped}: summary {field}"] == found[f"{whole}: summary {field}"]
+    at = ranks[0][f"{stopped}: from"]
+    assert at == {"in an epoch": 3, "after an epoch": 4}.get(name, 6)
+    assert ranks[0][f"{stopped}: kept"].tolist() == [*range(2, at, 2), at]
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(ranks: Found) -> None:
+    """It was begun and stopped by the first world, a single rank's."""
+    for found in ranks:
+        assert found["moved: from"] == 3
+        assert_same(weights(found, "moved"), weights(found, "ordered"), atol=0)
+
+
 def test_the_mirror_is_looked_into_at_the_end(ranks: Found, data: Path) -> None:
     """Both answers of plain Keras, averaged; once a run, however many epochs it has."""
     model = small_net.build("small", (32, 32, 3), 10)

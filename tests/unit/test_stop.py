@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpcdl.training.input_rates import bottleneck
-from hpcdl.training.stop import Stop
+from hpcdl.training.stop import Stop, Waiting
 
 
 def epochs(stop: Stop, **logs: list[float]) -> int | None:
@@ -16,16 +16,16 @@ def epochs(stop: Stop, **logs: list[float]) -> int | None:
 
 def test_patience_counts_epochs_without_a_lower_loss() -> None:
     losses = [1.0, 0.9, 0.95, 0.8, 0.8, 0.81, 0.5]
-    assert epochs(Stop(1, None), validation_loss=losses) == 3
-    assert epochs(Stop(2, None), validation_loss=losses) == 6
-    assert epochs(Stop(3, None), validation_loss=losses) is None
-    assert epochs(Stop(None, None), validation_loss=losses) is None
+    assert epochs(Stop(1, None, Waiting()), validation_loss=losses) == 3
+    assert epochs(Stop(2, None, Waiting()), validation_loss=losses) == 6
+    assert epochs(Stop(3, None, Waiting()), validation_loss=losses) is None
+    assert epochs(Stop(None, None, Waiting()), validation_loss=losses) is None
 
 
 def test_a_target_ends_training_where_it_is_reached() -> None:
-    assert epochs(Stop(None, 0.7), test_accuracy=[0.5, 0.7, 0.9]) == 2
-    assert epochs(Stop(None, 0.95), test_accuracy=[0.5, 0.7, 0.9]) is None
-    assert "0.7000 reached the target 0.7" in str(Stop(None, 0.7).after({"test_accuracy": 0.7}))
+    assert epochs(Stop(None, 0.7, Waiting()), test_accuracy=[0.5, 0.7, 0.9]) == 2
+    assert epochs(Stop(None, 0.95, Waiting()), test_accuracy=[0.5, 0.7, 0.9]) is None
+    assert "0.7000 reached the target 0.7" in str(Stop(None, 0.7, Waiting()).after({"test_accuracy": 0.7}))
 
 
 def test_the_stage_that_adds_most_time_limits() -> None:

@@ -1,0 +1,102 @@
+"""What a checkpoint holds: taken between two updates, written by whoever has time, and put back.
+
+model.weights.h5   plain Keras: model.load_weights
+optimizer.npz      the optimizer's variables in their order, named by number
+state.json         progress, configuration, versions
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hpcdl.errors import CheckpointError
+
+WEIGHTS, OPTIMIZER, STATE = "model.weights.h5", "optimizer.npz", "state.json"
+Arrays = list[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies, which later updates do not change."""
+
+    weights: Arrays
+    optimizer: Arrays
+    state: dict[str, Any]
+    """For JSON."""
+
+
+def take(model: keras.Model, optimizer: keras.optimizers.Optimizer, state: dict[str, Any]) -> Snapshot:
+    """Copies the weights and the optimizer's variables."""
+    return Snapshot(_copies(model.weights), _copies(optimizer.variables), state)
+
+
+def fill(snapshot: Snapshot, model: keras.Model, place: Path) -> None:
+    """Writes a snapshot's files into a folder.
+
+    Args:
+        snapshot: what to write.
+        model: of the same network, and not the one that trains: it takes the snapshot's weights, for Keras to write.
+        place: the folder.
+    """
+    model.set_weights(snapshot.weights)
+    model.save_weights(place / WEIGHTS)
+    np.savez(place / OPTIMIZER, **{str(number): _plain(array) for number, array in enumerate(snapshot.optimizer)})
+    (place / STATE).write_text(json.dumps(snapshot.state), encoding="utf-8")
+
+
+def read_state(place: Path) -> dict[str, Any]:
+    """A checkpoint's state.json.
+
+    Raises:
+        CheckpointError: it has none: it is not of a recipe's run.
+    """
+    try:
+        state: dict[str, Any] = json.loads((place / STATE).read_bytes())
+    except (OSError, ValueError):
+        raise CheckpointError(f"{place} without {STATE}", "a checkpoint of `hpcdl run`", "take another") from None
+    return state
+
+
+def restore(place: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Puts the weights and the optimizer's variables back.
+
+    Raises:
+        CheckpointError: they are of another network or optimizer.
+    """
+    try:
+        model.load_weights(place / WEIGHTS)
+    except ValueError as error:
+        raise _foreign(place, "weights of another network", str(error).splitlines()[0]) from None
+    with np.load(place / OPTIMIZER, allow_pickle=False) as arrays:
+        variables = optimizer.variables
+        found = [arrays[str(number)].shape for number in range(len(arrays))]
+        wanted = [tuple(variable.shape) for variable in variables]
+        if found != wanted:
+            differs = f"{len(found)} variables, and {len(wanted)} are wanted, or other shapes"
+            raise _foreign(place, "an optimizer's state that is another's", differs)
+        for number, variable in enumerate(variables):
+            variable.assign(_own(arrays[str(number)], variable.dtype))
+
+
+def _foreign(place: Path, what: str, told: str) -> CheckpointError:
+    return CheckpointError(f"{place} with {what}: {told}", "a checkpoint of this recipe", "choose another --out")
+
+
+def _copies(variables: list[keras.Variable]) -> Arrays:
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bytes where NumPy's files do not know the type (bfloat16)."""
+    return array.view(np.uint16) if array.dtype.kind == "V" else array
+
+
+def _own(array: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    return array.view(keras.ops.zeros((), dtype).numpy().dtype) if dtype == "bfloat16" else array
