@@ -1,10 +1,12 @@
-"""A job that hears USR2 goes back to the queue, and starts again where its records say."""
+"""A job that hears USR2 goes back to the queue, and goes on with its last checkpoint, to the same bits."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from cluster import Cluster
 from login import User
@@ -16,11 +18,20 @@ def events(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
+def last_weights(folder: Path) -> dict[str, np.ndarray]:
+    """Of the run's last checkpoint, by their names in the file."""
+    found: dict[str, np.ndarray] = {}
+    newest = max((folder / "checkpoints").iterdir())
+    with h5py.File(newest / "model.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return {f"{newest.name}/{name}": array for name, array in found.items()}
+
+
 @pytest.mark.parametrize("start", ["mpirun", "srun"])
 def test_usr2_requeues_a_job_once_and_it_ends(user: User, slurm: Cluster, start: str) -> None:
-    answer = user.submit(
-        *("--site", user.site(start), "--nodes", "2", "--data", "data", "--requeue", "train.epochs=12")
-    )
+    how = ("--site", user.site(start), "--nodes", "2", "--data", "data", "--requeue", "train.epochs=12")
+    how += ("train.deterministic=true",)
+    answer = user.submit(*how)
     job, folder = answer["job"], Path(answer["folder"])
     user.until(lambda: user.status(job)[0]["done"], "progress")
     slurm.call("scancel", "--signal=USR2", "--batch", job)
@@ -28,12 +39,20 @@ def test_usr2_requeues_a_job_once_and_it_ends(user: User, slurm: Cluster, start:
     user("jobs", "wait", job)
     log = user("jobs", "logs", job).stdout
     assert f"start 0 of job {job}" in log and f"start 1 of job {job}" in log  # appended
-    assert "goes back to the queue" in log
+    assert "goes back to the queue" in log and "stopped with code 75" in log
     kinds = [event["event"] for event in events(folder)]
     assert kinds.count("restart") == 1 and kinds.count("end") == 1
     assert kinds.index("restart") > kinds.index("progress")
+    [restart] = [event for event in events(folder) if event["event"] == "restart"]
+    assert restart["count"] == 1 and restart["checkpoint"] == f"update-{restart['from_update']:08d}"
+    assert int(str(restart["from_update"])) > 0
     assert json.loads((folder / "ended.json").read_text()) == {"code": 0, "job": job, "restarts": 1}
     assert json.loads((folder / "summary.json").read_text())["world_size"] == 2
+    plain = user.submit(*how)
+    user("jobs", "wait", plain["job"])
+    ours, theirs = last_weights(folder), last_weights(Path(plain["folder"]))
+    assert ours.keys() == theirs.keys() and len(ours) > 4
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_run_that_has_ended_is_not_trained_again(user: User, slurm: Cluster) -> None:
