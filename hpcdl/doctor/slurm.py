@@ -11,6 +11,8 @@ from hpcdl.doctor.here import Here, last_line
 from hpcdl.doctor.mpi import Mpi
 
 PLUGIN = re.compile(r"^(?:[\w.]+: )?(?:MPI: )?\s*(none|pmi2|openmpi|cray_shasta|pmix(?:_v\d+)?)\s*$", re.MULTILINE)
+NO_ACCOUNTING = "not running a supported accounting_storage plugin"
+"""In what sacctmgr says where a site keeps none."""
 VERSIONS = re.compile(r"pmix plugin versions available: (.+)")
 
 
@@ -84,11 +86,14 @@ def judge_plugins(plugins: list[str], library: Mpi | None) -> Finding:
 
 
 def judge_accounting(answer: Answer | None) -> Finding:
-    """Only told: without it, jobs are followed with squeue."""
-    if answer is None or answer.code != 0:
+    """Without it, jobs are followed with squeue; one that does not answer is another matter."""
+    if answer is None or NO_ACCOUNTING in answer.err + answer.out:
         said = "" if answer is None else f": {last_line(answer)}"
         return ok(
             "accounting", f"none (finished jobs are told by squeue for some minutes, then by their records){said}"
         )
+    if answer.code != 0:
+        told = f"does not answer: {last_line(answer)}"
+        return warning("accounting", told, "ask the admins; until then, ended jobs are told by their records")
     names = [line.split("|")[0] for line in answer.out.splitlines() if line]
     return ok("accounting", f"cluster {', '.join(names)}" if names else "answers, and names no cluster")
