@@ -22,6 +22,7 @@ PARTS = {
     "apptainer": lambda: shutil.which("apptainer") is not None,
     "real": lambda: "HPCDL_DATA" in os.environ,
     "slurm": lambda: all(map(shutil.which, ("sbatch", "slurmctld", "slurmd", "munged"))) and os.geteuid() == 0,
+    "slurmdbd": lambda: all(map(shutil.which, ("slurmdbd", "mariadbd", "my_print_defaults"))) and os.geteuid() == 0,
     "netns": lambda: _does("unshare", "--net", "--uts", "--mount", "--pid", "--ipc", "--fork", "ip", "link"),
     "sshd": lambda: Path(SSHD).exists() and shutil.which("ssh-keygen") is not None,
     "mnist": lambda: (Path(os.environ.get("HPCDL_DATA", "none")) / "mnist").is_dir(),

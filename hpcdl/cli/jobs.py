@@ -182,7 +182,7 @@ def _statuses(jobs: list[Submitted], *, ended: bool = True) -> list[Status]:
 
     Args:
         jobs: from the registry.
-        ended: tell those too that the queue no longer has.
+        ended: tell those too that the queue no longer has; always so while there is no queue to see.
     """
     from hpcdl.cli import cluster
     from hpcdl.slurm import client
@@ -193,11 +193,14 @@ def _statuses(jobs: list[Submitted], *, ended: bool = True) -> list[Status]:
     except client.ControllerAway:
         queue = None
     known = queue or {}
-    gone = [each.job for each in jobs if queue is not None and any(part[0] not in known for part in each.parts)]
-    if not ended:
-        jobs = [each for each in jobs if queue is None or any(part[0] in known for part in each.parts)]
+    gone = [each.job for each in jobs if any(part[0] not in known for part in each.parts)]
+    if queue is not None and not ended:
+        jobs = [each for each in jobs if any(part[0] in queue for part in each.parts)]
         gone = []
-    account = client.account(cluster.ask, gone)
+    try:
+        account = client.account(cluster.ask, gone)
+    except client.AccountingAway:
+        account = None
     return [status for each in jobs for status in statuses(each, queue, account)]
 
 

@@ -9,6 +9,9 @@ from hpcdl.doctor.findings import Finding, ok, warning
 from hpcdl.doctor.here import Here, last_line
 from hpcdl.mpi import Mpi, read_plugins
 
+NO_ACCOUNTING = "not running a supported accounting_storage plugin"
+"""In what sacctmgr says where a site keeps none."""
+
 
 def check(here: Here, library: Mpi | None) -> list[Finding]:
     """Slurm's lines.
@@ -73,11 +76,14 @@ def judge_plugins(plugins: Sequence[str], library: Mpi | None) -> Finding:
 
 
 def judge_accounting(answer: Answer | None) -> Finding:
-    """Only told: without it, jobs are followed with squeue."""
-    if answer is None or answer.code != 0:
+    """Without it, jobs are followed with squeue; one that does not answer is another matter."""
+    if answer is None or NO_ACCOUNTING in answer.err + answer.out:
         said = "" if answer is None else f": {last_line(answer)}"
         return ok(
             "accounting", f"none (finished jobs are told by squeue for some minutes, then by their records){said}"
         )
+    if answer.code != 0:
+        told = f"does not answer: {last_line(answer)}"
+        return warning("accounting", told, "ask the admins; until then, ended jobs are told by their records")
     names = [line.split("|")[0] for line in answer.out.splitlines() if line]
     return ok("accounting", f"cluster {', '.join(names)}" if names else "answers, and names no cluster")

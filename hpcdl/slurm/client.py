@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcdl.answer import Answer, Ask
@@ -15,6 +15,8 @@ QUEUE_FORMAT = SEPARATOR.join(("%i", "%T", "%M", "%D", "%r"))
 UNREACHED = ("Unable to contact slurm controller", "configuration source", "Connection refused", "no answer in")
 """In what sbatch says where it is not the job that is wrong."""
 ACCOUNT_FIELDS = ("JobID", "State", "Elapsed", "NNodes", "ExitCode")
+NO_ACCOUNTING = "accounting storage is disabled"
+"""In what sacct says where a site keeps none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Row:
         state: RUNNING, PENDING, COMPLETED, …
         elapsed: as Slurm writes it.
         nodes: how many.
-        reason: why it waits, or its exit code where the accounting tells it.
+        reason: why it waits, or how it ended.
     """
 
     job: str
@@ -38,6 +40,10 @@ class Row:
 
 class ControllerAway(Exception):
     """The scheduler did not answer; jobs go on without it."""
+
+
+class AccountingAway(Exception):
+    """The site keeps accounts of jobs, and they did not answer."""
 
 
 def sbatch_argv(script: Path, *, test_only: bool = False, after: Sequence[str] = ()) -> list[str]:
@@ -95,17 +101,24 @@ def queue(ask: Ask) -> dict[str, Row]:
 
 
 def account(ask: Ask, jobs: Sequence[str]) -> dict[str, Row]:
-    """Ended jobs, from the accounting; nothing where the site keeps none."""
+    """Jobs from the accounting; nothing where the site keeps none.
+
+    Raises:
+        AccountingAway: slurmdbd does not answer.
+    """
     if not jobs:
         return {}
-    said = ask(
-        [
-            *("sacct", "--noheader", "--parsable2", "--allocations"),
-            f"--jobs={','.join(jobs)}",
-            f"--format={','.join(ACCOUNT_FIELDS)}",
-        ]
-    )
-    return {} if said.code else _rows(said.out)
+    asked = f"--jobs={','.join(jobs)}", f"--format={','.join(ACCOUNT_FIELDS)}"
+    try:
+        said = ask(["sacct", "--noheader", "--parsable2", "--allocations", *asked])
+    except LaunchError:  # no sacct on this machine
+        return {}
+    if NO_ACCOUNTING in said.err:
+        return {}
+    if said.code:
+        raise AccountingAway(_words(said))
+    rows = [replace(row, reason=_how(row.reason)) for row in _rows(said.out).values()]
+    return {task: replace(row, job=task) for row in rows for task in _tasks(row.job)}
 
 
 def cancel(ask: Ask, job: str) -> None:
@@ -128,6 +141,22 @@ def _rows(text: str) -> dict[str, Row]:
             # "CANCELLED by 0"
             rows[job] = Row(job, state.split()[0] if state else "", *rest)
     return rows
+
+
+def _tasks(job: str) -> list[str]:
+    """Those of 12_[0-2,7%1], the one row of tasks that were cancelled before they started; else the job itself."""
+    number, bracket, listed = job.partition("_[")
+    parts = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?(?:,|$)", re.sub(r"(%\d+)?\]$", "", listed))
+    ranges = [range(int(first), int(last or first) + 1, int(step or 1)) for first, last, step in parts]
+    return [f"{number}_{task}" for tasks in ranges for task in tasks] if bracket else [job]
+
+
+def _how(ended: str) -> str:
+    """CODE:SIGNAL in words."""
+    code, _, signal = ended.partition(":")
+    if signal not in ("", "0"):
+        return f"signal {signal}"
+    return "" if code in ("", "0") else f"exit code {code}"
 
 
 def _refused(script: Path, said: Answer) -> LaunchError:

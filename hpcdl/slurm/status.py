@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Status:
     Attributes:
         job: Slurm's number.
         name: as Slurm shows it.
-        state: Slurm's; UNKNOWN while slurmctld does not answer; FORGOTTEN where nobody knows how it ended.
+        state: Slurm's; UNKNOWN while who could tell does not; FORGOTTEN where nobody knows how it ended.
         reason: why it waits or how it ended.
         elapsed: as Slurm writes it.
         nodes: how many.
@@ -60,33 +60,33 @@ class Status:
         return asdict(self)
 
 
-def statuses(submitted: Submitted, queue: Mapping[str, Row] | None, account: Mapping[str, Row]) -> list[Status]:
+def statuses(submitted: Submitted, queue: Mapping[str, Row] | None, account: Mapping[str, Row] | None) -> list[Status]:
     """How a job stands, or each task of an array.
 
     Args:
         submitted: from the registry.
         queue: what squeue said; None where slurmctld did not answer.
-        account: what sacct said.
+        account: what sacct said; None where slurmdbd did not answer.
     """
-    return [
-        _status(number, submitted, folder, log, (queue or {}).get(number) or account.get(number), away=queue is None)
-        for number, folder, log in submitted.parts
-    ]
+    found = []
+    for number, folder, log in submitted.parts:
+        ended = _ended(folder / "ended.json")
+        told = (queue or {}).get(number) or _settled((account or {}).get(number))
+        row = _exact(told, ended) if told else _from_records(number, ended, _doubts(number, queue, account))
+        found.append(_status(submitted, folder, log, row, ended))
+    return found
 
 
-def _status(number: str, submitted: Submitted, folder: Path, log: Path, row: Row | None, *, away: bool) -> Status:
+def _status(submitted: Submitted, folder: Path, log: Path, row: Row, ended: Mapping[str, Any]) -> Status:
     events = latest_events(folder / submitted.events)
-    progress, ended = events.get("progress", {}), _ended(folder / "ended.json")
-    if row is None:
-        row = _from_records(number, ended, away=away)
-    start = events.get("start", {})
+    progress, start = events.get("progress", {}), events.get("start", {})
     unit = "starts" if "starts" in start else "updates"
     total = int(start.get(unit, 0))
     return Status(
-        job=number,
+        job=row.job,
         name=submitted.name,
         state=row.state,
-        reason="" if row.reason in {"None", "0:0"} else row.reason,
+        reason="" if row.reason == "None" else row.reason,
         elapsed=row.elapsed,
         nodes=row.nodes,
         done=total if "end" in events else int(progress.get(unit.removesuffix("s"), 0)),
@@ -99,12 +99,35 @@ def _status(number: str, submitted: Submitted, folder: Path, log: Path, row: Row
     )
 
 
-def _from_records(number: str, ended: Mapping[str, Any], *, away: bool) -> Row:
+def _settled(row: Row | None) -> Row | None:
+    """The accounting's word of an end; it hears late of ends, so a job that it takes for alive may not be."""
+    return None if row is None or row.state in ALIVE else row
+
+
+def _exact(row: Row, ended: Mapping[str, Any]) -> Row:
+    """With the script's own exit code: squeue tells none, and sacct takes 128 off one that stands for a signal."""
+    code = ended.get("code") if row.state == "FAILED" else None
+    return replace(row, reason=f"exit code {code}") if code else row
+
+
+def _doubts(number: str, queue: Mapping[str, Row] | None, account: Mapping[str, Row] | None) -> list[str]:
+    """Why Slurm may know more of an end than it tells now."""
+    return [
+        *(["slurmctld does not answer"] if queue is None else []),
+        *(["the accounting does not answer"] if account is None else []),
+        *(["the accounting has not heard of its end"] if account and number in account else []),
+    ]
+
+
+def _from_records(number: str, ended: Mapping[str, Any], doubts: list[str]) -> Row:
     if ended:
         code = int(ended["code"])
-        return Row(number, "FAILED" if code else "COMPLETED", "", "", f"exit code {code}" if code else "")
-    if away:
-        return Row(number, AWAY, "", "", "slurmctld does not answer")
+        if code == 0:
+            return Row(number, "COMPLETED", "", "", "")
+        # One that was cancelled left a code too: without Slurm it is told as any other failure.
+        return Row(number, "FAILED", "", "", "; ".join([f"exit code {code}", *doubts]))
+    if doubts:
+        return Row(number, AWAY, "", "", "; ".join(doubts))
     return Row(number, FORGOTTEN, "", "", "Slurm has forgotten it, and it left no word of its end")
 
 

@@ -38,7 +38,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,batch_sched_delay=1
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobAcctGatherType=jobacct_gather/none
 GresTypes=gpu
 ReturnToService=2
@@ -48,6 +48,13 @@ MinJobAge={min_job_age}
 {nodes}
 PartitionName=debug Nodes=ALL Default=YES MaxTime=01:00:00 State=UP
 """
+WITHOUT = "AccountingStorageType=accounting_storage/none"
+WITH = """AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={root}/munge.socket"""
+ORDER = ("munged", "mariadbd", "slurmdbd", "slurmctld", *NODES)
+"""Of the start; the end goes backwards."""
 
 
 @dataclass
@@ -55,15 +62,20 @@ class Cluster:
     """Running daemons; `env` reaches them."""
 
     root: Path
+    commands: dict[str, list[str]] = field(default_factory=dict)
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
         return {"SLURM_CONF": str(self.root / "slurm.conf")}
 
+    def ask(self, *argv: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """A Slurm command that has ended, well or not."""
+        return subprocess.run(argv, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=timeout)
+
     def call(self, *argv: str, timeout: float = 60) -> str:
         """What a Slurm command says; an error fails the test with its words."""
-        done = subprocess.run(argv, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=timeout)
+        done = self.ask(*argv, timeout=timeout)
         assert done.returncode == 0, f"{argv}: {done.stderr}"
         return done.stdout
 
@@ -71,7 +83,11 @@ class Cluster:
         """One daemon, in a session of its own; nodes see their own names as the host's."""
         munge = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         files = [f"--{option}={self.root}/munge.{name}" for option, name in munge.items()]
-        commands = {"munged": ["munged", "--foreground", "--force", *files], "slurmctld": ["slurmctld", "-D"]}
+        commands = {
+            "munged": ["munged", "--foreground", "--force", *files],
+            "slurmctld": ["slurmctld", "-D"],
+            **self.commands,
+        }
         node = ["unshare", "--uts", "sh", "-c", f"hostname {name}; exec slurmd -D -N {name}"]
         log = (self.root / f"{name}.out").open("ab")
         self.daemons[name] = subprocess.Popen(
@@ -96,8 +112,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(min_job_age: int = 300) -> Iterator[Cluster]:
-    """Starts the cluster, waits until its nodes are idle, and leaves nothing behind."""
+def cluster(min_job_age: int = 300, accounting: Callable[[Cluster, int], None] | None = None) -> Iterator[Cluster]:
+    """Starts the cluster, waits until its nodes are idle, and leaves nothing behind.
+
+    Args:
+        min_job_age: seconds after which slurmctld may forget a job that has ended.
+        accounting: starts it on a port, as soon as munge answers; slurmctld asks for it at its start.
+    """
     root = Path(mkdtemp(prefix="hpcdl-slurm-"))
     root.chmod(0o755)
     here = Cluster(root)
@@ -110,28 +131,35 @@ def cluster(min_job_age: int = 300) -> Iterator[Cluster]:
     for gpu in gpus:
         os.mknod(gpu, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # like /dev/null
     (root / "gres.conf").write_text("".join(f"NodeName={name} Name=gpu File={root}/gpu[0-1]\n" for name in NODES))
-    ports = _free_ports(1 + len(NODES))
+    ports = _free_ports(2 + len(NODES))
     lines = [
         f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 Gres=gpu:2"
-        for name, port in zip(NODES, ports[1:], strict=True)
+        for name, port in zip(NODES, ports[2:], strict=True)
     ]
     conf = CONF.format(
-        host=socket.gethostname(), root=root, ports=ports, min_job_age=min_job_age, nodes="\n".join(lines)
+        host=socket.gethostname(),
+        root=root,
+        ports=ports,
+        min_job_age=min_job_age,
+        accounting=WITH.format(root=root, port=ports[1]) if accounting else WITHOUT,
+        nodes="\n".join(lines),
     )
     (root / "slurm.conf").write_text(conf)
     try:
         here.start("munged")
-        _until(lambda: (root / "munge.socket").exists(), "munged", here)
+        until(lambda: (root / "munge.socket").exists(), "munged", here)
+        if accounting:
+            accounting(here, ports[1])
         here.start("slurmctld")
         for name in NODES:
             here.start(name)
-        _until(lambda: _idle(here), "four idle nodes", here)
+        until(lambda: _idle(here), "four idle nodes", here)
         yield here
     finally:
         with suppress(Exception):
             here.call("scancel", "--user", "root")
-            _until(lambda: not here.call("squeue", "--noheader"), "an empty queue", here)
-        for name in [*NODES, "slurmctld", "munged"]:
+            until(lambda: not here.call("squeue", "--noheader"), "an empty queue", here)
+        for name in reversed(ORDER):
             if name in here.daemons:
                 here.stop(name)
         _end_leftovers(root)
@@ -139,17 +167,11 @@ def cluster(min_job_age: int = 300) -> Iterator[Cluster]:
 
 
 def _idle(here: Cluster) -> bool:
-    done = subprocess.run(
-        ["sinfo", "--noheader", "--Node", "--format=%t"],
-        env={**os.environ, **here.env},
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
-    return done.stdout.split() == ["idle"] * len(NODES)
+    return here.ask("sinfo", "--noheader", "--Node", "--format=%t", timeout=20).stdout.split() == ["idle"] * len(NODES)
 
 
-def _until(true: Callable[[], object], what: str, here: Cluster, seconds: float = 60) -> None:
+def until(true: Callable[[], object], what: str, here: Cluster, seconds: float = 60) -> None:
+    """Waits; in vain, it tells what all daemons logged."""
     end = monotonic() + seconds
     while not true():
         if monotonic() > end:

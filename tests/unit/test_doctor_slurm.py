@@ -103,6 +103,14 @@ def test_what_a_site_promises_and_slurm_does_not_have(
     assert found[name].state == state and mend in found[name].mend
 
 
+def test_accounting_that_is_away_is_not_told_as_none() -> None:
+    refused = Answer(1, "", "sacctmgr: error: Sending PersistInit msg: Connection refused\n")
+    found = slurm.judge_accounting(refused)
+    assert found.state == "warning" and "does not answer: sacctmgr: error: Sending" in found.told
+    row = Answer(0, "hpcdl-test|127.0.0.1|49409|9728|1||||||||normal|\n", "")
+    assert slurm.judge_accounting(row).told == "cluster hpcdl-test"
+
+
 def test_accounting_tells_of_qos_and_accounts() -> None:
     assert site_slurm.judge_queues(Site.model_validate({**SITE, "ask": {"qos": "x"}}), {"acc"}, ["y"], "f")[
         0

@@ -171,11 +171,28 @@ def test_a_slurm_that_does_not_answer_is_not_the_jobs_fault() -> None:
 def test_the_queue_and_the_accounting_are_read() -> None:
     rows = client.queue(lambda argv: said(out="12|RUNNING|1:02|2|None\n13_1|PENDING|0:00|4|Resources\n\n"))
     assert rows["12"].state == "RUNNING" and rows["13_1"].reason == "Resources"
-    rows = client.account(lambda argv: said(out="14|CANCELLED by 0|00:01:00|2|0:15\n"), ["14"])
-    assert (rows["14"].state, rows["14"].reason) == ("CANCELLED", "0:15")
-    assert client.account(lambda argv: said(1, "", "Slurm accounting storage is disabled"), ["14"]) == {}
+    rows = client.account(lambda argv: said(out="14|CANCELLED by 0|00:01:00|2|0:0\n15|FAILED|00:00:09|1|0:9\n"), ["14"])
+    assert (rows["14"].state, rows["14"].reason) == ("CANCELLED", "")
+    assert rows["15"].reason == "signal 9"
+    assert client.account(lambda argv: said(1, "", "Slurm accounting storage is disabled\n"), ["14"]) == {}
+
+    def no_sacct(argv: Sequence[str]) -> Answer:
+        raise LaunchError("sacct: No such file or directory", "a program", "check the path")
+
+    assert client.account(no_sacct, ["14"]) == {}
+    with pytest.raises(client.AccountingAway, match="Connection refused"):
+        client.account(lambda argv: said(1, "", "sacct: error: Sending PersistInit msg: Connection refused\n"), ["14"])
     with pytest.raises(client.ControllerAway, match="Unable to contact"):
         client.queue(lambda argv: said(1, "", "slurm_load_jobs error: Unable to contact slurm controller\n"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "tasks"),
+    [("1-2%1", [1, 2]), ("0", [0]), ("0,3-5,9", [0, 3, 4, 5, 9]), ("1-7:3", [1, 4, 7]), ("1,3,...", [1, 3])],
+)
+def test_tasks_that_never_started_share_one_row_of_the_accounting(listed: str, tasks: list[int]) -> None:
+    rows = client.account(lambda argv: said(out=f"17_[{listed}]|CANCELLED by 0|00:00:00|1|0:0\n"), ["17"])
+    assert {job: row.job for job, row in rows.items()} == {f"17_{task}": f"17_{task}" for task in tasks}
 
 
 def test_jobs_are_remembered_and_broken_files_left_out(tmp_path: Path) -> None:
@@ -213,4 +230,25 @@ def test_how_a_job_stands_from_slurm_and_from_its_records(tmp_path: Path) -> Non
     assert (status.done, status.total, status.unit, status.images_per_s) == (2, 6, "starts", 50.0)
     (tmp_path / "ended.json").write_text('{"code": 3, "job": "9", "restarts": 2}')
     (status,) = statuses(job, None, {})
-    assert (status.state, status.reason, status.restarts, status.alive) == ("FAILED", "exit code 3", 2, False)
+    assert (status.state, status.restarts, status.alive) == ("FAILED", 2, False)
+    assert status.reason == "exit code 3; slurmctld does not answer"
+
+
+def test_an_end_is_told_by_who_knows_it_best(tmp_path: Path) -> None:
+    job = Submitted(job="9", name="a", site="s", folder=str(tmp_path), log="slurm-%j.out", submitted="x")
+    running = {"9": client.Row("9", "RUNNING", "1:00", "2", "")}
+    failed = {"9": client.Row("9", "FAILED", "1:00", "2", "exit code 9")}
+
+    def told(queue: dict[str, client.Row] | None, account: dict[str, client.Row] | None) -> tuple[str, str]:
+        (status,) = statuses(job, queue, account)
+        return status.state, status.reason
+
+    assert told({}, None) == ("UNKNOWN", "the accounting does not answer")
+    assert told({}, running) == ("UNKNOWN", "the accounting has not heard of its end")
+    assert told(None, failed) == told({}, failed) == ("FAILED", "exit code 9")
+    (tmp_path / "ended.json").write_text('{"code": 137, "job": "9", "restarts": 0}')
+    assert told({}, failed) == told({}, {}) == ("FAILED", "exit code 137")
+    assert told({"9": client.Row("9", "FAILED", "1:00", "2", "NonZeroExitCode")}, {}) == ("FAILED", "exit code 137")
+    assert told({}, None) == ("FAILED", "exit code 137; the accounting does not answer")
+    assert told({}, running) == ("FAILED", "exit code 137; the accounting has not heard of its end")
+    assert told({}, {"9": client.Row("9", "TIMEOUT", "1:00", "2", "")}) == ("TIMEOUT", "")
