@@ -80,7 +80,8 @@ def train(
         if world.is_leader and (show or not prepared):
             told.write(f"{stopped}\n")
             told.flush()
-        sys.exit(0 if prepared and not show else stopped.exit_code)
+        # Launchers end all ranks at the first that leaves with another code; stopped.json tells who prepared the run.
+        sys.exit(0 if prepared else stopped.exit_code)
     except Exception as error:
         if show:
             told.write(f"rank {world.rank} failed\n{_words(error)}\n")

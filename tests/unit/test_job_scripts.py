@@ -168,7 +168,8 @@ def test_values_reach_the_job_as_text_and_are_never_executed(tmp_path: Path, nas
     assert done.returncode == 0, done.stderr
     arguments, variable = json.loads((tmp_path / "told.json").read_text())
     assert variable == nasty
-    wanted = ["train", f"{folder}/config.yaml", "--out", str(folder), "--data", str(data), "--prepared", "--show"]
+    wanted = ["train", f"{folder}/config.yaml", "--out", str(folder), "--data", str(data)]
+    wanted += ["--resume", "auto", "--prepared", "--show"]
     assert arguments[-len(wanted) :] == wanted
     assert f"/images/{nasty}.sif" in arguments
     assert json.loads((folder / "ended.json").read_text())["code"] == 0
