@@ -107,6 +107,11 @@ def newest(folder: Path) -> tuple[Checkpoint | None, dict[Path, list[str]]]:
     return None, refused
 
 
+def latest_update(folder: Path) -> int:
+    """Of the newest checkpoint, valid or not; 0 where there is none."""
+    return max(map(_update, _all(folder)), default=0)
+
+
 def chosen(path: Path) -> Checkpoint:
     """The checkpoint of a folder that the user names.
 

@@ -13,6 +13,8 @@ class HpcdlError(Exception):
     """
 
     exit_code = 1
+    lasting = False
+    """Another start would meet it again."""
 
     def __init__(self, received: str, expected: str, fix: str) -> None:
         super().__init__(received)
@@ -31,12 +33,14 @@ class ConfigError(HpcdlError):
     """A recipe, an override or a command-line value that cannot be used."""
 
     exit_code = 2
+    lasting = True
 
 
 class DataError(HpcdlError):
     """A data set that is missing, truncated or damaged."""
 
     exit_code = 2
+    lasting = True
 
 
 class LaunchError(HpcdlError):
@@ -46,27 +50,38 @@ class LaunchError(HpcdlError):
 class WorldError(HpcdlError):
     """Ranks that do not form the world that was asked for."""
 
+    lasting = True
+
 
 class RecordError(HpcdlError):
     """Records that are missing, torn or of another version."""
 
     exit_code = 2
+    lasting = True
 
 
 class CheckpointError(HpcdlError):
     """A checkpoint that is not whole, or not of this training."""
 
     exit_code = 2
+    lasting = True
 
 
 class Interrupted(HpcdlError):
     """A run that was asked to stop and did so in order; started again, it goes on (EX_TEMPFAIL)."""
 
     exit_code = 75
+    lasting = True
+
+
+class StallError(HpcdlError):
+    """A rank that did nothing for too long."""
 
 
 class DivergenceError(HpcdlError):
     """Training that produced an infinity or NaN."""
+
+    lasting = True
 
 
 class ReplicaError(HpcdlError):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpcdl.config.engines import resolve
 from hpcdl.config.load import load
 from hpcdl.config.precision import settle
 from hpcdl.config.schema import RunConfig
-from hpcdl.errors import ConfigError, DataError
-from hpcdl.launch.hostcheck import check_hosts
+from hpcdl.errors import ConfigError, DataError, LaunchError
+from hpcdl.launch.hostcheck import check_hosts, still_there
 from hpcdl.launch.hosts import (
     HERE,
     Listed,
@@ -133,6 +134,23 @@ def check(machine: Machine, paths: Mapping[str, Path]) -> None:
         needed = {"mpirun": Path(machine.mpirun).absolute(), **paths}
         for remark in check_hosts(machine.where, needed, os.environ):
             print(f"hpcdl: {remark}", file=sys.stderr)
+
+
+def remaining(machine: Machine) -> Machine:
+    """A machine without the named hosts that do not answer any more.
+
+    Raises:
+        LaunchError: none does.
+    """
+    if not isinstance(machine.where, Listed):
+        return machine
+    left = still_there(machine.where, os.environ)
+    for host in machine.where.hosts:
+        if host not in left.hosts:
+            print(f"hpcdl: host {host.name} does not answer, and is left out", file=sys.stderr)
+    if not left.hosts:
+        raise LaunchError("no host that answers", "at least one of --hosts", "see the network")
+    return replace(machine, where=left)
 
 
 def own_variables() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,8 +30,7 @@ from hpcdl.cli.options import (
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hpcdl.config.schema import RunConfig
-    from hpcdl.launch.plan import Machine, Plan
+    from hpcdl.launch.plan import Plan
     from hpcdl.launch.topology import Topology
 
 
@@ -62,6 +62,12 @@ def run(
     oversubscribe: Oversubscribe = False,
     overwrite: Overwrite = False,
     resume: Resume = None,
+    max_restarts: Annotated[
+        int,
+        typer.Option(
+            "--max-restarts", min=0, help="Start a recipe again after a failure, so often without a newer checkpoint."
+        ),
+    ] = 0,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +91,9 @@ def run(
     from hpcdl.config.engines import resolve
     from hpcdl.config.load import launch_config
     from hpcdl.launch import folder as folders
+    from hpcdl.launch.hosts import Listed, offered
     from hpcdl.launch.plan import plan_recipe, plan_script
+    from hpcdl.launch.run import run_recipe
     from hpcdl.launch.tuning import check_slots
 
     where = prepare.place(hosts, interface, launcher)
@@ -95,7 +103,10 @@ def run(
     if target.endswith(".py"):
         _check_script(
             Path(target),
-            {"--out": out, "--data": data, "--overwrite": overwrite, "--resume": resume, "--json": as_json},
+            {
+                **{"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json},
+                **{"--resume": resume, "--max-restarts": max_restarts},
+            },
         )
         name, engine = Path(target).name, resolve(engine, ranks)
         plan = plan_script(Path(target), rest or [], ranks, engine, launch_config(threads, binding), here)
@@ -126,7 +137,14 @@ def run(
             folders.reopen(folder)
         else:
             folders.prepare(folder, overwrite=overwrite)
-        _run_recipe(config, plan, folder, here, announcement, as_json=as_json, overwrite=overwrite)
+
+        def start(resume: str | None, watch: Callable[[], None]) -> dict[str, Any]:
+            machine = prepare.remaining(here) if (folder / "launch.json").exists() else here
+            many = min(ranks, sum(offered(machine.where))) if isinstance(machine.where, Listed) else ranks
+            again = plan_recipe(config, many, folder, place, machine, resume)
+            return run_recipe(again, config, folder, machine, os.environ, watch, overwrite=overwrite)
+
+        _run_recipe(start, folder, announcement, resume, max_restarts, as_json=as_json)
 
 
 def _check_script(script: Path, given: dict[str, object]) -> None:
@@ -146,12 +164,18 @@ def _run_script(plan: Plan, announcement: str) -> None:
 
 
 def _run_recipe(
-    config: RunConfig, plan: Plan, folder: Path, here: Machine, announcement: str, *, as_json: bool, overwrite: bool
+    start: Callable[[str | None, Callable[[], None]], dict[str, Any]],
+    folder: Path,
+    announcement: str,
+    resume: str | None,
+    max_restarts: int,
+    *,
+    as_json: bool,
 ) -> None:
     from rich.console import Console
 
     from hpcdl.cli.progress import Display, Tail
-    from hpcdl.launch.run import run_recipe
+    from hpcdl.launch.restarts import run_again
 
     console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
     console.print(f"{announcement}\nrecords: {folder}", highlight=False)
@@ -162,7 +186,10 @@ def _run_recipe(
             for event in tail.read():
                 display.show(event)
 
-        summary = run_recipe(plan, config, folder, here, os.environ, watch, overwrite=overwrite)
+        def tell(text: str) -> None:
+            console.print(text, highlight=False)
+
+        summary = run_again(lambda resume: start(resume, watch), folder, max_restarts, tell, resume)
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import traceback
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -36,6 +38,7 @@ def train(
     from hpcdl.training.interrupt import Interrupt
 
     interrupt = Interrupt()
+    faulthandler.enable()  # a crash in a library shows where Python was
     interrupt.listen()  # from the first moment, for TensorFlow's import takes seconds
 
     from hpcdl.cli import prepare
@@ -66,6 +69,7 @@ def train(
         from hpcdl.cli.progress import Display
         from hpcdl.cli.run import conclusion
         from hpcdl.training.job import execute
+        from hpcdl.training.watchdog import Watchdog
 
         quiet = not world.is_leader or (prepared and not show)
         # A job's output is a file, although mpirun gives its ranks a terminal.
@@ -73,7 +77,13 @@ def train(
         console = Console(file=told, soft_wrap=True, markup=False, emoji=False, quiet=quiet, force_terminal=terminal)
         with Display(console) as display:
             interrupt.limit(resolved.train.time_limit)
-            summary = execute(resolved, place, folder, os.environ, display.show, resume, interrupt)
+            watchdog = None
+            if resolved.train.stall_timeout:
+                watchdog = Watchdog(resolved.train.stall_timeout, partial(_record, folder, world.rank, prepared))
+            beat = watchdog.beat if watchdog else _ignore
+            summary = execute(resolved, place, folder, os.environ, display.show, resume, interrupt, beat)
+            if watchdog:
+                watchdog.stop()
         if show:
             console.print(conclusion(summary, folder), highlight=False)
     except Interrupted as stopped:
@@ -99,18 +109,28 @@ def _to_log(path: Path) -> TextIO:
     return before
 
 
+def _record(folder: Path, rank: int, prepared: bool, error: Exception) -> None:
+    """Leaves word of a failure for the launcher, if there is one that reads it."""
+    from hpcdl.launch.run import failure_record
+    from hpcdl.records import write_json
+
+    if prepared:
+        write_json(folder / "ranks" / f"{rank}.failure.json", failure_record(error, rank, traceback.format_exc()))
+
+
+def _ignore(done: str) -> None:
+    """No watchdog hears it."""
+
+
 def _words(error: Exception) -> str:
     return str(error) if isinstance(error, HpcdlError) else f"{type(error).__name__}: {error}"
 
 
 def _leave(error: Exception, folder: Path, rank: int, *, prepared: bool) -> None:
     """Tells the launcher why, and ends every rank: the others would wait for this one."""
-    from hpcdl.launch.run import failure_record
-    from hpcdl.records import write_json
     from hpcdl.training.session import abort
 
-    if prepared:
-        write_json(folder / "ranks" / f"{rank}.failure.json", failure_record(error, rank, traceback.format_exc()))
+    _record(folder, rank, prepared, error)
     if isinstance(error, HpcdlError) and not os.environ.get("HPCDL_DEBUG"):
         print(f"hpcdl: error\n{error}", file=sys.stderr)
     else:

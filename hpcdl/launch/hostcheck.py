@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -154,6 +155,23 @@ def is_here(name: str) -> bool:
         return False
     addresses = {address.address.partition("%")[0] for some in psutil.net_if_addrs().values() for address in some}
     return not found.isdisjoint(addresses)
+
+
+def still_there(where: Listed, environ: Mapping[str, str]) -> Listed:
+    """The hosts that answer, those that are this machine among them; maybe none."""
+    ask_host = asker(where, environ)
+
+    def answers(name: str) -> bool:
+        try:
+            ask_host(name, {"ask": "look", "paths": {}})
+        except HpcdlError:
+            return False
+        return True
+
+    far = elsewhere(where)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        gone = {name for name, there in zip(far, pool.map(answers, far), strict=True) if not there}
+    return replace(where, hosts=tuple(host for host in where.hosts if host.name not in gone))
 
 
 def asker(where: Listed, environ: Mapping[str, str]) -> Ask:

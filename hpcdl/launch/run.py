@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import Any
 
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
-from hpcdl.errors import HpcdlError, Interrupted, LaunchError
+from hpcdl.errors import HpcdlError, Interrupted, LaunchError, StallError
 from hpcdl.launch.folder import prepare
 from hpcdl.launch.hostcheck import fetch, open_folders
 from hpcdl.launch.hosts import Listed, Where, record
@@ -99,25 +100,55 @@ def launch_record(plan: Plan, machine: Machine) -> dict[str, Any]:
 def failure_record(error: BaseException, rank: int, trace: str) -> dict[str, Any]:
     """What a failing rank leaves as ranks/RANK.failure.json."""
     known: dict[str, Any] = {"rank": rank, "time": datetime.now(UTC).isoformat(), "trace": trace, "exit_code": 1}
+    if isinstance(error, StallError):
+        known["silent"] = True
     if isinstance(error, HpcdlError):
-        return {**known, "exit_code": error.exit_code, "told": [error.received, error.expected, error.fix]}
+        return {
+            **known,
+            "exit_code": error.exit_code,
+            "lasting": error.lasting,
+            "told": [error.received, error.expected, error.fix],
+        }
     return {**known, "told": [f"{type(error).__name__}: {error}", "every rank to reach the end", ""]}
+
+
+def _stalled(folder: Path, records: list[dict[str, Any]]) -> HpcdlError:
+    """No rank has failed: one has said nothing, and the others have waited for it."""
+    told: dict[str, list[int]] = {}
+    for each in sorted(records, key=lambda each: int(each["rank"])):
+        told.setdefault(each["told"][0], []).append(each["rank"])
+    ranks = read_json(folder / "launch.json", fix="run again")["ranks"]
+    heard = {int(each["rank"]) for each in records}
+    lines = [f"{_named(those)}: {what}" for what, those in told.items()]
+    if missing := [rank for rank in range(ranks) if rank not in heard]:
+        lines.append(f"{_named(missing)}: not a word, so it was stopped, or stuck in a library")
+    _, expected, fix = records[0]["told"]
+    return StallError("\n          ".join(lines), expected, fix.replace("ranks/", f"{folder}/ranks/"))
+
+
+def _named(ranks: list[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 
 def _failure(folder: Path, code: int) -> HpcdlError:
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "ranks").glob("*.failure.json")]
+    if records and all(record.get("silent") for record in records):
+        return _stalled(folder, records)
     if records:
         first = min(records, key=lambda record: str(record["time"]))
         received, expected, fix = first["told"]
         log = folder / "ranks" / f"{first['rank']}.log"
         error = LaunchError(f"rank {first['rank']}: {received}", expected, fix or f"see the traceback in {log}")
-        error.exit_code = first["exit_code"]
+        error.exit_code, error.lasting = first["exit_code"], first.get("lasting", False)
         return error
     how = f"signal {-code}" if code < 0 else f"code {code}"
-    tail = (folder / "mpirun.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_LINES:]
-    said = "".join(f"\n          {line}" for line in tail)
+    text = (folder / "mpirun.log").read_text(encoding="utf-8", errors="replace").strip()
+    said = "".join(f"\n          {line}" for line in text.splitlines()[-LOG_LINES:])
+    rank = re.search(r"process rank (\d+)", text)
+    place = f"{folder}/ranks/{rank[1] if rank else '*'}.log"
+    killed = "; a rank that is killed has often used up the memory" if "signal 9" in text or code == -9 else ""
     return LaunchError(
         f"the ranks ended with {how} and no word from any of them{said}",
         "every rank to reach the end",
-        f"see {folder}/ranks/*.log",
+        f"see {place}{killed}",
     )

@@ -91,9 +91,11 @@ def run(
             if in_order and received and code is None and monotonic() - received[0][1] > LEAVE_SECONDS:
                 break  # and so they are ended
     if received and code not in (0, STOPPED):
-        raise LaunchError(
+        ended = LaunchError(
             f"{received[0][0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
         )
+        ended.lasting = True  # somebody wants it to end
+        raise ended
     return code if code is not None else NO_ANSWER
 
 

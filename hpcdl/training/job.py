@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -48,6 +48,7 @@ def execute(
     show: Emit,
     resume: str | None = None,
     interrupt: Interrupt | None = None,
+    beat: Callable[[str], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Trains a recipe on this rank and writes the run's records.
 
@@ -59,6 +60,7 @@ def execute(
         show: gets rank 0's events as they come, besides events.jsonl.
         resume: a checkpoint to go on from, or auto for the run's newest; None: start at the beginning.
         interrupt: asks this rank to stop.
+        beat: hears of each sign of work.
 
     Returns:
         What summary.json holds.
@@ -68,6 +70,7 @@ def execute(
         CheckpointError: see find_start; or the last checkpoint could not be written.
     """
     session = join(environ, config.engine.name)
+    beat("joining the ranks")
     leader = session.world.is_leader
     placement = session.engine.gather_objects(_place(session))
 
@@ -79,6 +82,7 @@ def execute(
 
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
     images = load_on_node(config.data, data, session)
+    beat("reading the data")
     fingerprint = _fingerprint(images)
     agree(session.engine, f"the data at {data}", fingerprint, "give every host the same files")
     if leader:
@@ -97,7 +101,7 @@ def execute(
     if leader and config.checkpoint.wanted:
         network = partial(make_network, config, images)
         keeper = Keeper(out / CHECKPOINTS, config.checkpoint, facts | {"world_size": session.world.size}, network, emit)
-    care = Care(keeper, interrupt)
+    care = Care(keeper, interrupt, beat)
     steps = out / "ranks" / f"{session.world.rank}.steps.csv"
     try:
         with StepTimes(steps, go_on=resume is not None) as times:

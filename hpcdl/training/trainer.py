@@ -175,6 +175,7 @@ class Trainer:
         parts = [part for part in self._share(len(batches), size, TEST_BATCH) if part.stop > part.start]
         for images, labels in batches.plain(parts):
             sums += self._replica.evaluate(images, labels).numpy()
+            self._care.beat("a batch of an evaluation")
         loss, hits, count = self._session.engine.sum_array(sums).tolist()
         _check_finite(loss, "an evaluation")
         return {"loss": loss / count, "accuracy": hits / count}

@@ -1,0 +1,68 @@
+"""What ends a rank that does nothing any more: where one is silent, all others wait for it in a collective."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from collections.abc import Callable
+from threading import Event, Thread
+from time import monotonic
+
+from hpcdl.errors import StallError
+
+TICK_SECONDS = 1.0
+LINGER_SECONDS = 3.0
+"""Before the rank leaves: the others find out at nearly the same time, and each should have told where it stands."""
+GRACE_SECONDS = 10.0
+"""After which Python's own timer ends a rank whose threads cannot run, because a library holds the interpreter."""
+REARM_SECONDS = 1.0
+
+
+class Watchdog:
+    """Waits for signs of work; without one for too long, it writes every thread's stack to stderr and ends the rank.
+
+    Args:
+        seconds: to wait; null of a recipe: no watchdog is made.
+        tell: hears why, before the rank ends.
+    """
+
+    def __init__(self, seconds: float, tell: Callable[[StallError], None]) -> None:
+        self._seconds, self._tell = seconds, tell
+        self._last, self._done, self._armed = monotonic(), "the start", 0.0
+        self._asleep = 0.0
+        self._over = Event()
+        Thread(target=self._watch, name="watchdog", daemon=True).start()
+        self.beat("the start")
+
+    def beat(self, done: str) -> None:
+        """A sign of work: what was done last."""
+        self._last, self._done, self._asleep = monotonic(), done, 0.0
+        if self._last - self._armed > REARM_SECONDS:
+            self._armed = self._last
+            faulthandler.dump_traceback_later(self._seconds + GRACE_SECONDS, exit=True)
+
+    def stop(self) -> None:
+        """The work is done."""
+        self._over.set()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _watch(self) -> None:
+        before = monotonic()
+        while not self._over.wait(min(TICK_SECONDS, self._seconds / 4)):
+            now = monotonic()
+            self._asleep, before = max(self._asleep, now - before - TICK_SECONDS), now
+            if now - self._last < self._seconds:
+                continue
+            # Stopped by a signal, and woken by the launcher that ends the ranks: this is the one that was waited for.
+            stood = f"stood still itself for {self._asleep:.0f} s; " if self._asleep > self._seconds / 2 else ""
+            error = StallError(
+                f"{stood}nothing done for {self._seconds:g} s; the last was {self._done}",
+                "a sign of work within train.stall_timeout",
+                "see the stacks in ranks/*.log; raise train.stall_timeout if the work takes that long",
+            )
+            print(f"hpcdl: {error.received}", file=sys.stderr, flush=True)
+            faulthandler.dump_traceback(all_threads=True)
+            self._tell(error)
+            self._over.wait(LINGER_SECONDS)
+            os._exit(error.exit_code)
