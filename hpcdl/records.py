@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def dated(event: dict[str, Any]) -> dict[str, Any]:
+    """An event with the time of now, UTC."""
+    return {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+
+
 def append_event(path: Path, event: dict[str, Any]) -> None:
     """Appends one event as one line, in a single write."""
     with path.open("a", encoding="utf-8") as file:
@@ -196,15 +202,19 @@ def append_event(path: Path, event: dict[str, Any]) -> None:
 
 def latest_events(path: Path) -> dict[str, dict[str, Any]]:
     """The latest event of each kind; nothing where no event was written yet. A line that is torn is left out."""
-    found: dict[str, dict[str, Any]] = {}
+    return {str(event.get("event")): event for event in read_events(path)}
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """All events in their order; none where no event was written yet. A line that is torn is left out."""
+    found = []
     try:
         with path.open("rb") as file:
             for line in file:
                 try:
-                    event = json.loads(line)
+                    found.append(json.loads(line))
                 except ValueError:
                     continue
-                found[str(event.get("event"))] = event
     except FileNotFoundError:
-        return {}
+        return []
     return found

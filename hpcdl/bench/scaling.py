@@ -14,7 +14,7 @@ from hpcdl.bench.study import Study, point_config
 from hpcdl.launch.hosts import record
 from hpcdl.launch.plan import Machine, Plan, plan_recipe
 from hpcdl.launch.run import run_recipe
-from hpcdl.records import SCHEMA, STARTS, Repetition, Results, append_event, read_json, write_json
+from hpcdl.records import SCHEMA, STARTS, Repetition, Results, append_event, dated, read_json, write_json
 
 Done = Callable[[str, int, Repetition], None]
 
@@ -66,8 +66,7 @@ def run_study(
     """
 
     def tell(event: str, **fields: int | float | str) -> None:
-        dated = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        append_event(folder / STARTS, dated)
+        append_event(folder / STARTS, dated({"event": event, **fields}))
 
     starts = count(1)
     tell("start", starts=study.repeats * len(study.modes) * len(study.ranks))

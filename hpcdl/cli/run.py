@@ -218,7 +218,11 @@ def conclusion(summary: dict[str, Any], folder: Path) -> str:
     test = f", test accuracy {summary['test_accuracy']:.4f}" if "test_accuracy" in summary else ""
     seconds, rate = summary["seconds"], summary["images_per_s"]
     early = f" ({summary['stopped']})" if "stopped" in summary else ""
-    return f"done in {seconds:.1f} s{early}: {rate:,.0f} images/s{test}; model.keras and records in {folder}"
+    cost = ""
+    if "restarts" in summary:
+        lost, ettr = count(summary["lost_updates"], "update"), summary["ettr"]
+        cost = f"; {count(summary['restarts'], 'restart')}, {lost} lost, {ettr:.0%} of the time in useful updates"
+    return f"done in {seconds:.1f} s{early}: {rate:,.0f} images/s{test}{cost}; model.keras and records in {folder}"
 
 
 def count(many: int, noun: str) -> str:

@@ -19,7 +19,7 @@ from hpcdl.launch.hostcheck import fetch, open_folders
 from hpcdl.launch.hosts import Listed, Where, record
 from hpcdl.launch.plan import Machine, Plan
 from hpcdl.launch.supervisor import inherited, run
-from hpcdl.records import read_json, write_json, write_text
+from hpcdl.records import append_event, dated, read_json, write_json, write_text
 
 LOG_LINES = 8
 
@@ -58,6 +58,8 @@ def run_recipe(
     write_text(folder / "config.yaml", dump(config))
     write_json(folder / "launch.json", launch_record(plan, machine))
     apart = _open(plan.where, folder, environ, overwrite=overwrite)
+    events = folder / "events.jsonl"
+    append_event(events, dated({"event": "launch", "ranks": plan.ranks}))
     code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch, in_order=True)
     if isinstance(plan.where, Listed):
         with suppress(*([HpcdlError] if code else [])):  # what ended the ranks is told before what came of it
@@ -70,7 +72,9 @@ def run_recipe(
         stopped = Interrupted(*told["told"])
         stopped.exit_code = told["exit_code"]
         raise stopped
-    raise _failure(folder, code)
+    failure = _failure(folder, code)
+    append_event(events, dated({"event": "failure", "told": failure.received}))
+    raise failure
 
 
 def _open(where: Where, folder: Path, environ: Mapping[str, str], *, overwrite: bool) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,11 +17,12 @@ import keras
 import numpy as np
 import yaml
 
+from hpcdl.analysis.faults import Cost, cost
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import Images, ImageSet, Split
 from hpcdl.errors import CheckpointError, Interrupted
-from hpcdl.records import append_event, latest_events, write_json, write_text
+from hpcdl.records import append_event, dated, latest_events, read_events, write_json, write_text
 from hpcdl.training.agreement import agree
 from hpcdl.training.interrupt import Interrupt
 from hpcdl.training.keeper import Keeper
@@ -76,9 +76,9 @@ def execute(
 
     def emit(event: dict[str, Any]) -> None:
         if leader:
-            dated = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-            append_event(out / "events.jsonl", dated)
-            show(dated)
+            now = dated(event)
+            append_event(out / "events.jsonl", now)
+            show(now)
 
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
     images = load_on_node(config.data, data, session)
@@ -123,6 +123,8 @@ def execute(
         "engine": session.engine.name,
         **result,
     }
+    if leader and (start or restarts):
+        summary |= vars(_cost(out, steps, result["seconds"]))
     if leader:
         if config.train.save:
             save_model(trainer.finished(), out / "model.keras")
@@ -131,6 +133,12 @@ def execute(
     emit({"event": "end", **summary})
     session.engine.barrier()
     return summary
+
+
+def _cost(out: Path, steps: Path, useful: float) -> Cost:
+    """Of what this run has been through, by its records."""
+    lines = steps.read_text(encoding="ascii").splitlines()[1:]
+    return cost(read_events(out / "events.jsonl"), [int(line.split(",")[0]) for line in lines], useful)
 
 
 def _check_kept(keeper: Keeper | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from time import perf_counter
 from typing import Self
@@ -20,6 +21,9 @@ class StepTimes:
 
     def __init__(self, path: Path, *, go_on: bool = False) -> None:
         going = go_on and path.exists()
+        if going:  # a killed process may have left half a line
+            whole = path.read_bytes()
+            os.truncate(path, whole.rfind(b"\n") + 1)
         self._file = path.open("a" if going else "w", encoding="ascii")
         if not going:
             self._file.write(HEADER)
