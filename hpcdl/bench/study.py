@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpcdl.config.schema import RunConfig
+from hpcdl.config.schema import CheckpointConfig, RunConfig
 from hpcdl.errors import ConfigError
 from hpcdl.launch.hosts import HERE, Where, fullest
 
@@ -91,6 +91,7 @@ def point_config(study: Study, mode: str, ranks: int, cores: int, where: Where =
     return study.config.model_copy(
         update={
             "train": train.model_copy(update=steps),
+            "checkpoint": CheckpointConfig(every_seconds=None),
             "launch": study.config.launch.model_copy(update={"threads": threads}),
             "engine": study.config.engine.model_copy(update={"name": study.engine if ranks > 1 else "auto"}),
         }

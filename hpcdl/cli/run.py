@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from hpcdl.launch.plan import Plan
     from hpcdl.launch.topology import Topology
 
+Tell = Callable[[str], None]
+
 
 def run(
     target: Annotated[
@@ -138,11 +140,11 @@ def run(
         else:
             folders.prepare(folder, overwrite=overwrite)
 
-        def start(resume: str | None, watch: Callable[[], None]) -> dict[str, Any]:
+        def start(resume: str | None, watch: Callable[[], None], tell: Tell) -> dict[str, Any]:
             machine = prepare.remaining(here) if (folder / "launch.json").exists() else here
             many = min(ranks, sum(offered(machine.where))) if isinstance(machine.where, Listed) else ranks
             again = plan_recipe(config, many, folder, place, machine, resume)
-            return run_recipe(again, config, folder, machine, os.environ, watch, overwrite=overwrite)
+            return run_recipe(again, config, folder, machine, os.environ, watch, tell, overwrite=overwrite)
 
         _run_recipe(start, folder, announcement, resume, max_restarts, as_json=as_json)
 
@@ -164,7 +166,7 @@ def _run_script(plan: Plan, announcement: str) -> None:
 
 
 def _run_recipe(
-    start: Callable[[str | None, Callable[[], None]], dict[str, Any]],
+    start: Callable[[str | None, Callable[[], None], Tell], dict[str, Any]],
     folder: Path,
     announcement: str,
     resume: str | None,
@@ -189,7 +191,7 @@ def _run_recipe(
         def tell(text: str) -> None:
             console.print(text, highlight=False)
 
-        summary = run_again(lambda resume: start(resume, watch), folder, max_restarts, tell, resume)
+        summary = run_again(lambda resume: start(resume, watch, tell), folder, max_restarts, tell, resume)
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:

@@ -31,6 +31,7 @@ def run_recipe(
     machine: Machine,
     environ: Mapping[str, str],
     watch: Callable[[], None] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def run_recipe(
         machine: written into launch.json.
         environ: of this process.
         watch: called while the ranks run.
+        tell: hears what a signal leads to.
         overwrite: replace an earlier run's records on hosts that do not see this folder.
 
     Returns:
@@ -60,7 +62,7 @@ def run_recipe(
     apart = _open(plan.where, folder, environ, overwrite=overwrite)
     events = folder / "events.jsonl"
     append_event(events, dated({"event": "launch", "ranks": plan.ranks}))
-    code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch, in_order=True)
+    code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch, in_order=tell)
     if isinstance(plan.where, Listed):
         with suppress(*([HpcdlError] if code else [])):  # what ended the ranks is told before what came of it
             fetch(plan.where, apart, folder, environ)

@@ -36,7 +36,7 @@ def run(
     *,
     log: Path | None = None,
     watch: Callable[[], None] | None = None,
-    in_order: bool = False,
+    in_order: Callable[[str], None] | None = None,
 ) -> int:
     """Starts a launcher, waits, and answers its exit code.
 
@@ -47,8 +47,8 @@ def run(
         environ: its whole environment.
         log: file for its output; None leaves it on this process's own.
         watch: called a few times a second while it runs, and once after.
-        in_order: the ranks stop in order at IN_ORDER: pass a signal on as that, and end them at a second one, or
-            after LEAVE_SECONDS.
+        in_order: the ranks stop in order at IN_ORDER: a signal is passed on as that, and this hears what comes; they
+            are ended at a second signal, or after LEAVE_SECONDS.
 
     Raises:
         LaunchError: the command cannot be started, or a signal ended it.
@@ -82,14 +82,21 @@ def run(
             if signal.getsignal(number) is signal.SIG_IGN:  # nohup
                 continue
             stack.callback(signal.signal, number, signal.signal(number, forward))
-        code = None
+        code, told = None, False
         while code is None:
             with suppress(subprocess.TimeoutExpired):
                 code = process.wait(POLL_SECONDS)
             if watch:
                 watch()
-            if in_order and received and code is None and monotonic() - received[0][1] > LEAVE_SECONDS:
-                break  # and so they are ended
+            if in_order and received and code is None:
+                if not told:
+                    told = True
+                    in_order(
+                        f"{received[0][0].name}: the ranks write a checkpoint and leave, within {LEAVE_SECONDS:g} s; "
+                        "once more, and they are ended"
+                    )
+                if monotonic() - received[0][1] > LEAVE_SECONDS:
+                    break  # and so they are ended
     if received and code not in (0, STOPPED):
         ended = LaunchError(
             f"{received[0][0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"

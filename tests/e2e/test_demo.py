@@ -30,7 +30,8 @@ def test_run_bench_and_report(hpcdl: Run, small_cifar: Path, tmp_path: Path) -> 
     assert summary["images_per_s"] > 0 and 0 <= summary["test_accuracy"] <= 1
     assert sorted(path.name for path in (run / "ranks").iterdir()) == ["0.log", "0.steps.csv", "1.log", "1.steps.csv"]
     events = [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [event["event"] for event in events if event["event"] != "progress"] == ["start", "epoch", "epoch", "end"]
+    kinds = [event["event"] for event in events if event["event"] != "progress"]
+    assert kinds == ["launch", "start", "epoch", "epoch", "checkpoint", "end"]
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     assert "synthetic" in environment["data"] and [place["rank"] for place in environment["ranks"]] == [0, 1]
 

@@ -60,7 +60,7 @@ session.pin_gpu = lambda world: world.rank and choose_gpu(2, world.local_rank + 
     assert "at most one rank a GPU" in done.stderr and "got past" not in done.stdout
 
 
-def test_sigterm_ends_the_ranks_of_a_recipe(tmp_path: Path, small_cifar: Path) -> None:
+def test_sigterm_stops_the_ranks_of_a_recipe_in_order(tmp_path: Path, small_cifar: Path) -> None:
     options = ["-n", "2", "--oversubscribe", "--data", str(small_cifar), "train.epochs=100000", "--out", "a"]
     command = [sys.executable, "-m", "hpcdl", "run", "cifar10-cnn", *options]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -72,8 +72,9 @@ def test_sigterm_ends_the_ranks_of_a_recipe(tmp_path: Path, small_cifar: Path) -
     ours = psutil.Process(process.pid).children(recursive=True)
     assert len(ours) >= 3  # mpirun and two ranks
     process.terminate()
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 1 and "SIGTERM" in told and "Traceback" not in told
+    shown, told = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in told
+    assert "SIGTERM: the ranks write a checkpoint and leave" in shown and "--resume auto" in told
     _, alive = psutil.wait_procs(ours, timeout=30)
     assert not alive
 
