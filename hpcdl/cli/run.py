@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -150,9 +151,11 @@ def _run_recipe(
 ) -> None:
     from rich.console import Console
 
+    from hpcdl.cli.lossy import lossy
     from hpcdl.cli.progress import Display, Tail
     from hpcdl.launch.run import run_recipe
 
+    sys.stdout, sys.stderr = lossy(sys.stdout), lossy(sys.stderr)
     console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
     console.print(f"{announcement}\nrecords: {folder}", highlight=False)
     tail = Tail(folder / "events.jsonl")
@@ -162,7 +165,11 @@ def _run_recipe(
             for event in tail.read():
                 display.show(event)
 
-        summary = run_recipe(plan, config, folder, here, os.environ, watch, overwrite=overwrite)
+        try:
+            summary = run_recipe(plan, config, folder, here, os.environ, watch, overwrite=overwrite)
+        finally:
+            for event in tail.read(last=True):
+                display.show(event)
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:
@@ -191,7 +198,9 @@ def conclusion(summary: dict[str, Any], folder: Path) -> str:
     test = f", test accuracy {summary['test_accuracy']:.4f}" if "test_accuracy" in summary else ""
     seconds, rate = summary["seconds"], summary["images_per_s"]
     early = f" ({summary['stopped']})" if "stopped" in summary else ""
-    return f"done in {seconds:.1f} s{early}: {rate:,.0f} images/s{test}; model.keras and records in {folder}"
+    lost = summary.get("lost")
+    gaps = f"; not recorded: {' and '.join(f'{many} {kind}' for kind, many in lost.items())}" if lost else ""
+    return f"done in {seconds:.1f} s{early}: {rate:,.0f} images/s{test}; model.keras and records in {folder}{gaps}"
 
 
 def count(many: int, noun: str) -> str:

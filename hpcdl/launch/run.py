@@ -21,6 +21,7 @@ from hpcdl.launch.supervisor import inherited, run
 from hpcdl.records import read_json, write_json, write_text
 
 LOG_LINES = 8
+PROBE = 2**16
 
 
 def run_recipe(
@@ -114,7 +115,17 @@ def _failure(folder: Path, code: int) -> HpcdlError:
         error.exit_code = first["exit_code"]
         return error
     how = f"signal {-code}" if code < 0 else f"code {code}"
-    tail = (folder / "mpirun.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_LINES:]
+    try:  # as a rank that fails does; it may have had something to say
+        write_text(folder / ".writable", "." * PROBE)
+        (folder / ".writable").unlink()
+    except OSError as error:
+        return LaunchError(
+            f"the ranks ended with {how}, and {folder} cannot be written: {error.strerror}",
+            "a folder that is there and can be written, with room in it",
+            "make room, then go on with --resume auto",
+        )
+    log = folder / "mpirun.log"
+    tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LOG_LINES:] if log.exists() else []
     said = "".join(f"\n          {line}" for line in tail)
     return LaunchError(
         f"the ranks ended with {how} and no word from any of them{said}",

