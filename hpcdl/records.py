@@ -2,13 +2,15 @@
 
 Training and benchmarks write these; analysis and report read them. Nothing parses a log.
 A file is written beside its place and renamed, so it is whole or absent; a stream of events
-is appended line by line, and a torn last line is skipped.
+is appended line by line, and a torn line is left out with a note.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -195,26 +197,75 @@ def dated(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def append_event(path: Path, event: dict[str, Any]) -> None:
-    """Appends one event as one line, in a single write."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(event, allow_nan=False) + "\n")
+    """Appends one event as one line."""
+    append_text(path, event_line(event))
 
 
-def latest_events(path: Path) -> dict[str, dict[str, Any]]:
-    """The latest event of each kind; nothing where no event was written yet. A line that is torn is left out."""
-    return {str(event.get("event")): event for event in read_events(path)}
+def event_line(event: dict[str, Any]) -> str:
+    """An event as it is written."""
+    return json.dumps(event, allow_nan=False) + "\n"
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """All events in their order; none where no event was written yet. A line that is torn is left out."""
-    found = []
+def append_text(path: Path, text: str, header: str = "") -> None:
+    """Appends whole lines, or nothing where the file system refuses; after a torn line, on lines of their own.
+
+    Args:
+        path: the file, made where it is not there.
+        text: the lines.
+        header: what an empty file gets first.
+    """
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        size = os.fstat(number).st_size
+        torn = size > 0 and os.pread(number, 1, size - 1) != b"\n"
+        left = (("\n" if torn else "" if size else header) + text).encode("utf-8")
+        try:
+            while left:
+                left = left[os.write(number, left) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(number, size)
+            raise
+    finally:
+        os.close(number)
+
+
+def read_event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where the line is torn."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def latest_events(path: Path, tell: Callable[[str], object]) -> dict[str, dict[str, Any]]:
+    """The latest event of each kind, as read_events reads them."""
+    return {str(event["event"]): event for event in read_events(path, tell)}
+
+
+def read_events(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
+    """All events in their order; none where no event was written yet.
+
+    Args:
+        path: the stream.
+        tell: hears once if lines are torn, which are left out.
+    """
+    found, torn = list[dict[str, Any]](), 0
     try:
         with path.open("rb") as file:
-            for line in file:
-                try:
-                    found.append(json.loads(line))
-                except ValueError:
-                    continue
+            for line in filter(bytes.strip, file):
+                if event := read_event(line):
+                    found.append(event)
+                else:
+                    torn += 1
     except FileNotFoundError:
         return []
+    if torn:
+        tell(torn_note(path, torn))
     return found
+
+
+def torn_note(path: Path, torn: int) -> str:
+    """What a reader of events says of lines that it left out."""
+    return f"{path}: {torn} torn line{'' if torn == 1 else 's'} left out"

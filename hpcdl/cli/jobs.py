@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated
@@ -169,6 +170,12 @@ def _changes(submitted: Submitted) -> Iterator[list[Status]]:
         sleep(LOOK_SECONDS)
 
 
+@cache
+def _note(told: str) -> None:
+    """Says it once, however often the records are read."""
+    typer.echo(told, err=True)
+
+
 def _of(job: str) -> list[Status]:
     from hpcdl.cli import cluster
     from hpcdl.slurm.registry import find
@@ -201,7 +208,7 @@ def _statuses(jobs: list[Submitted], *, ended: bool = True) -> list[Status]:
         account = client.account(cluster.ask, gone)
     except client.AccountingAway:
         account = None
-    return [status for each in jobs for status in statuses(each, queue, account)]
+    return [status for each in jobs for status in statuses(each, queue, account, _note)]
 
 
 def _table(found: list[Status]) -> list[str]:

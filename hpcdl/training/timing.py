@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Self
 
+from hpcdl.training.journal import Journal
+
 HEADER = "step,images,step_seconds,input_seconds,communication_seconds\n"
+COLUMNS = HEADER.count(",") + 1
 FLUSH_SECONDS = 1.0
 
 
 class StepTimes:
-    """Appends a line a step to ranks/RANK.steps.csv, at most once a second.
+    """Appends a line a step to ranks/RANK.steps.csv, at most once a second; never in the way of training.
 
     Args:
         path: the file.
@@ -20,21 +23,23 @@ class StepTimes:
     """
 
     def __init__(self, path: Path, *, go_on: bool = False) -> None:
-        going = go_on and path.exists()
-        if going:  # a killed process may have left half a line
-            whole = path.read_bytes()
-            os.truncate(path, whole.rfind(b"\n") + 1)
-        self._file = path.open("a" if going else "w", encoding="ascii")
-        if not going:
-            self._file.write(HEADER)
+        if not go_on:
+            with suppress(OSError):
+                path.write_text(HEADER, encoding="ascii")
+        self._journal = Journal(path, HEADER)
         self._flushed = perf_counter()
+
+    @property
+    def lost(self) -> int:
+        """Steps that are not in the file."""
+        return self._journal.lost
 
     def add(self, step: int, images: int, seconds: float, waited: float, communicated: float) -> None:
         """One step: images over all ranks; seconds in all, waiting for input, and in exposed communication."""
-        self._file.write(f"{step},{images},{seconds:.7f},{waited:.7f},{communicated:.7f}\n")
+        self._journal.add(f"{step},{images},{seconds:.7f},{waited:.7f},{communicated:.7f}\n")
         now = perf_counter()
         if now - self._flushed > FLUSH_SECONDS:
-            self._file.flush()
+            self._journal.flush()
             self._flushed = now
 
     def __enter__(self) -> Self:
@@ -42,4 +47,4 @@ class StepTimes:
 
     def __exit__(self, *_: object) -> None:
         """Writes what is left."""
-        self._file.close()
+        self._journal.flush()
