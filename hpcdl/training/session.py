@@ -17,6 +17,8 @@ import tensorflow as tf
 from hpcdl.engine.base import Engine
 from hpcdl.engine.select import create
 from hpcdl.errors import ConfigError, HpcdlError, WorldError
+from hpcdl.launch.hostprobe import versions
+from hpcdl.training.agreement import agree
 from hpcdl.training.device import pin_gpu
 from hpcdl.world import World
 
@@ -42,7 +44,7 @@ def join(environ: Mapping[str, str], engine: str = "auto") -> Session:
     """Joins the ranks, once; later calls answer the same session.
 
     Raises:
-        ConfigError: no such engine, or Keras runs on another backend than TensorFlow.
+        ConfigError: no such engine, Keras runs on another backend than TensorFlow, or ranks have other software.
         WorldError: the launcher and the engine do not agree on rank or size, or more ranks than GPUs.
         LaunchError: the engine does not load.
     """
@@ -68,6 +70,9 @@ def join(environ: Mapping[str, str], engine: str = "auto") -> Session:
     # Before the first collective: one of Horovod's starts TensorFlow's runtime on every visible GPU.
     pin_gpu(claimed)
     _session.world = place(claimed, joined.gather_objects(gethostname()))
+    if joined.size > 1:
+        software = [f"{package} {version}" for package, version in versions().items()]
+        agree(joined, "the software", software, "install the same on every host, or use a folder that all hosts share")
     return _session
 
 

@@ -60,6 +60,22 @@ session.pin_gpu = lambda world: world.rank and choose_gpu(2, world.local_rank + 
     assert "at most one rank a GPU" in done.stderr and "got past" not in done.stdout
 
 
+def test_ranks_with_other_software_are_refused(
+    hpcdl: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Pretended: rank 1 has another Keras."""
+    before = """
+from hpcdl.launch import hostprobe
+from hpcdl.training import session
+if os.environ["OMPI_COMM_WORLD_RANK"] == "1":
+    session.versions = lambda: {**hostprobe.versions(), "keras": "3.0.0"}
+"""
+    (tmp_path / "script.py").write_text(SCRIPT.format(way="pass", before=before), encoding="utf-8")
+    done = hpcdl("run", "script.py", "-n", "2", "--oversubscribe", "--engine", "mpi")
+    assert done.returncode != 0 and "got past" not in done.stdout
+    assert "keras 3.0.0 on rank 1" in done.stderr and "install the same on every host" in done.stderr
+
+
 def test_sigterm_stops_the_ranks_of_a_recipe_in_order(tmp_path: Path, small_cifar: Path) -> None:
     options = ["-n", "2", "--oversubscribe", "--data", str(small_cifar), "train.epochs=100000", "--out", "a"]
     command = [sys.executable, "-m", "hpcdl", "run", "cifar10-cnn", *options]
