@@ -100,6 +100,22 @@ class Cluster:
         )
         log.close()
 
+    def crash(self, name: str) -> None:
+        """A node dies: all that runs under its name ends at once, and slurmctld is told what it would find out."""
+        space = Path(f"/proc/{self.daemons[name].pid}/ns/uts").readlink()
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError, ValueError):
+                if (entry / "ns" / "uts").readlink() == space:
+                    os.kill(int(entry.name), signal.SIGKILL)
+        self.daemons.pop(name).wait()
+        self.call("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=dead")
+
+    def repair(self, name: str) -> None:
+        """It is there again."""
+        self.start(name)
+        self.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
+        until(lambda: _idle(self), "four idle nodes", self)
+
     def stop(self, name: str) -> None:
         """Ends a daemon by its id."""
         process = self.daemons.pop(name)

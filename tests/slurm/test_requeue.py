@@ -55,6 +55,28 @@ def test_usr2_requeues_a_job_once_and_it_ends(user: User, slurm: Cluster, start:
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_a_job_whose_node_dies_goes_on_elsewhere(user: User, slurm: Cluster) -> None:
+    """From its last checkpoint, to the bits of a run that nothing interrupted."""
+    how = ("--site", user.site("mpirun"), "--nodes", "2", "--data", "data", "--requeue", "train.epochs=12")
+    how += ("train.deterministic=true", "checkpoint.every_steps=5")
+    plain, answer = user.submit(*how), user.submit(*how)
+    job, folder = answer["job"], Path(answer["folder"])
+    user.until(lambda: user.status(job)[0]["done"] > 10, "progress")
+    nodes = slurm.call("scontrol", "show", "hostnames", slurm.call("squeue", "-h", "-j", job, "-o", "%N").strip())
+    dead = nodes.split()[-1]
+    try:
+        slurm.crash(dead)
+        user.until(lambda: user.status(job)[0]["restarts"] == 1, "a second start")
+        user("jobs", "wait", job)
+    finally:
+        slurm.repair(dead)
+    [restart] = [event for event in events(folder) if event["event"] == "restart"]
+    assert int(str(restart["from_update"])) % 5 == 0 and int(str(restart["from_update"])) > 0
+    user("jobs", "wait", plain["job"])
+    ours, theirs = last_weights(folder), last_weights(Path(plain["folder"]))
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_a_run_that_has_ended_is_not_trained_again(user: User, slurm: Cluster) -> None:
     answer = user.submit("--nodes", "1", "--data", "data", "--requeue")
     user("jobs", "wait", answer["job"])
