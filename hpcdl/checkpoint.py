@@ -23,7 +23,7 @@ from typing import Any
 from hpcdl.errors import CheckpointError
 
 SCHEMA = 1
-MANIFEST = "manifest.json"
+MANIFEST, WEIGHTS = "manifest.json", "model.weights.h5"
 NAME = re.compile(r"update-(\d+)")
 ASIDE = ".invalid"
 
@@ -122,6 +122,27 @@ def chosen(path: Path) -> Checkpoint:
     if found:
         raise CheckpointError(f"{path}: {'; '.join(found)}", "a whole checkpoint", "take another, or --resume auto")
     return _read(path)
+
+
+def pick(folder: Path, which: str) -> Checkpoint:
+    """The newest or the best valid checkpoint of a folder, or the one that is named; nothing is renamed.
+
+    Args:
+        folder: of all checkpoints.
+        which: newest, best, a checkpoint's name or a path.
+
+    Raises:
+        CheckpointError: there is none, or the one that is named is not valid.
+    """
+    if which not in ("newest", "best"):
+        return chosen(folder / which if NAME.fullmatch(which) else Path(which))
+    valid = [_read(path) for path in sorted(_all(folder), key=_update) if not problems(path)]
+    if which == "best":
+        valid = [each for each in valid if each.score is not None]
+    if not valid:
+        why = "; best needs checkpoint.every_epochs and train.evaluate" if which == "best" else ""
+        raise CheckpointError(f"{folder} without a whole checkpoint", f"the {which} one{why}", "name another run")
+    return max(valid, key=lambda each: (each.score or 0.0, each.update)) if which == "best" else valid[-1]
 
 
 def set_aside(path: Path) -> Path:

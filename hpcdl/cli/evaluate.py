@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpcdl.cli.options import Data, Json
+from hpcdl.cli.options import Checkpoint, Data, Json
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ PAIRS = 5
 def evaluate(
     run: RunDir,
     split: Annotated[str, typer.Option("--split", help="test, train or validation (what the run held out).")] = "test",
+    checkpoint: Checkpoint = None,
     data: Data = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the results; default RUN_DIR/evaluation.")
@@ -47,11 +48,12 @@ def evaluate(
     Examples:
       hpcdl evaluate runs/a
       hpcdl evaluate runs/a --split validation --json
+      hpcdl evaluate runs/a --checkpoint best
     """
     from hpcdl.cli import prepare
     from hpcdl.training.finished import load_network, read_run
 
-    finished = read_run(run)
+    finished = read_run(run, checkpoint)
     path = prepare.data_path(finished.config, data)
     folder = out or run / "evaluation"
     check_writable(folder)

@@ -42,6 +42,10 @@ Resume = Annotated[
         help="Go on from the newest whole checkpoint in --out (from the beginning where there is none), or from PATH.",
     ),
 ]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option("--checkpoint", help="newest, best, a name or a path: of a checkpoint, in place of the model."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
 DryRun = Annotated[
     bool,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpcdl.cli.evaluate import RunDir, check_writable, quiet_start
-from hpcdl.cli.options import Json
+from hpcdl.cli.options import Checkpoint, Json
 from hpcdl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def predict(
     run: RunDir,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, of any format and size.")],
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to tell of each image.")] = 3,
+    checkpoint: Checkpoint = None,
     out: Annotated[Path | None, typer.Option("--out", help="Draw the images with their classes, FILE.png.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +54,7 @@ def predict(
     """
     from hpcdl.training.finished import load_network, read_run
 
-    finished = read_run(run)
+    finished = read_run(run, checkpoint)
     if out is not None:
         _check_picture(out)
     with quiet_start():

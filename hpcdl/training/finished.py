@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcdl.checkpoint import WEIGHTS, pick
 from hpcdl.config.load import load as load_recipe
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import RecordError
@@ -30,12 +31,14 @@ class FinishedRun:
     config: RunConfig
     environment: dict[str, Any]
     summary: dict[str, Any]
-    """Empty where the run left none."""
+    """Empty where the run left none, or a checkpoint is looked at."""
+    checkpoint: Path | None = None
+    """In place of the model at the end."""
 
     @property
     def model_path(self) -> Path:
         """Where its model is."""
-        return self.folder / MODEL
+        return self.folder / MODEL if self.checkpoint is None else self.checkpoint / WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,15 @@ class Network:
         return int(self.model.output_shape[-1])
 
 
-def read_run(folder: Path) -> FinishedRun:
+def read_run(folder: Path, checkpoint: str | None = None) -> FinishedRun:
     """Reads a run's records, and looks whether its model is there.
 
+    Args:
+        folder: of the run.
+        checkpoint: newest, best, a name or a path: of which the weights are taken; None: the model at the end.
+
     Raises:
+        CheckpointError: there is no such checkpoint, or it is not whole.
         RecordError: the folder is no run's, the run kept no model, or a record is damaged.
         ConfigError: config.yaml is not a recipe.
     """
@@ -68,6 +76,9 @@ def read_run(folder: Path) -> FinishedRun:
         told = f"{folder} without config.yaml" if folder.is_dir() else f"no folder {folder}"
         raise RecordError(told, f"a run's folder, with config.yaml and {MODEL}", AGAIN)
     config = load_recipe(str(folder / "config.yaml"))
+    if checkpoint is not None:
+        found = pick(folder / "checkpoints", checkpoint).path
+        return FinishedRun(folder, config, _record(folder / "environment.json"), {}, found)
     if not (folder / MODEL).is_file():
         if not config.train.save:
             raise RecordError(
@@ -91,7 +102,9 @@ def load_network(run: FinishedRun) -> Network:
     """
     import keras
 
+    from hpcdl.models.registry import build
     from hpcdl.training.device import pin_gpu
+    from hpcdl.training.snapshot import read_state
 
     pin_gpu(World())
     with suppress(Exception):  # then the file says which layer is not known
@@ -100,7 +113,13 @@ def load_network(run: FinishedRun) -> Network:
             import_module(entry.module)
     path = run.model_path
     try:
-        model: keras.Model = keras.models.load_model(path, compile=False, safe_mode=True)
+        model: keras.Model
+        if run.checkpoint is None:
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+        else:
+            network = read_state(run.checkpoint)["network"]
+            model = build(run.config.model.name, tuple(network["shape"]), network["classes"])
+            model.load_weights(path)
     except Exception as error:  # what Keras, zipfile and h5py raise for a damaged file is written nowhere
         raise RecordError(
             f"{path}: {_cause(error)}",

@@ -21,6 +21,7 @@ from hpcdl.analysis.faults import Cost, cost
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import Images, ImageSet, Split
+from hpcdl.data.pipeline import image_shape
 from hpcdl.errors import Interrupted
 from hpcdl.records import dated, event_line, latest_events, read_events, write_json, write_text
 from hpcdl.training.agreement import agree
@@ -105,11 +106,12 @@ def execute(
         update = start.done.get("updates", 0) + start.progress.made if start else 0
         name = {"checkpoint": start.path.name} if start else {}
         emit({"event": "restart", "count": restarts, "from_update": update, **name})
-    facts = {"config": yaml.safe_load(dump(config)), "data": fingerprint, "versions": versions()}
+    network = {"shape": image_shape(images.train, config.data), "classes": len(images.classes)}
+    facts = {"config": yaml.safe_load(dump(config)), "data": fingerprint, "network": network, "versions": versions()}
     keeper = None
     if leader and config.checkpoint.wanted:
-        network = partial(make_network, config, images)
-        keeper = Keeper(out / CHECKPOINTS, config.checkpoint, facts | {"world_size": session.world.size}, network, emit)
+        facts |= {"world_size": session.world.size}
+        keeper = Keeper(out / CHECKPOINTS, config.checkpoint, facts, partial(make_network, config, images), emit)
     care = Care(keeper, interrupt, beat)
     steps = out / "ranks" / f"{session.world.rank}.steps.csv"
     try:

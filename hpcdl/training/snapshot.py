@@ -17,9 +17,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hpcdl.checkpoint import WEIGHTS
 from hpcdl.errors import CheckpointError
 
-WEIGHTS, OPTIMIZER, STATE = "model.weights.h5", "optimizer.npz", "state.json"
+OPTIMIZER, STATE = "optimizer.npz", "state.json"
 Arrays = list[npt.NDArray[Any]]
 
 

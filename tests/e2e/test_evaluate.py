@@ -68,11 +68,17 @@ def test_a_run_is_evaluated_and_asked(hpcdl: Run, small_cifar: Path, tmp_path: P
         with Image.open(tmp_path / "a/evaluation" / name) as picture:
             assert picture.format == "PNG" and min(picture.size) > 300
 
+    (tmp_path / "a/model.keras").unlink()  # as a run that was stopped leaves none
+    done = hpcdl("evaluate", "a", *where, "--json", "--samples", "0", "--out", "b", "--checkpoint", "newest")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"] == answer["accuracy"]
+
     for place in (3, 4):
         Image.fromarray(pixels[place]).save(tmp_path / f"{place}.png")
     Image.fromarray(pixels[5]).save(tmp_path / "5.webp", lossless=True)
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
-    done = hpcdl("predict", "a", "3.png", "notes.txt", "4.png", "nowhere.png", "5.webp", "--out", "b/guesses.png")
+    images = ["3.png", "notes.txt", "4.png", "nowhere.png", "5.webp"]
+    done = hpcdl("predict", "a", *images, "--checkpoint", "update-00000012", "--out", "b/guesses.png")
     assert done.returncode == 1
     told = [line.split(": ") for line in done.stdout.splitlines()]
     assert [name for name, _ in told] == ["3.png", "4.png", "5.webp"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpcdl import checkpoint
-from hpcdl.checkpoint import MANIFEST, Checkpoint, chosen, newest, problems, prune, write
+from hpcdl.checkpoint import MANIFEST, Checkpoint, chosen, newest, pick, problems, prune, write
 from hpcdl.errors import CheckpointError
 
 FILES = {"weights.bin": bytes(range(256)) * 3, "state.json": b'{"a": 1}', "empty": b""}
@@ -130,6 +130,20 @@ def test_a_process_killed_at_any_point_leaves_a_whole_one_or_none(
         assert found is not None and not refused
         prune(folder, 3)
         assert [name for name in names(folder) if name.startswith(".")] == []
+
+
+def test_the_newest_or_the_best_is_picked_and_nothing_renamed(tmp_path: Path) -> None:
+    for update, score in ((1, 0.1), (2, 0.9), (3, 0.5), (4, None)):
+        write(tmp_path, update, fill, score)
+    (tmp_path / "update-00000004" / "empty").unlink()
+    assert pick(tmp_path, "newest").update == 3 and pick(tmp_path, "best").update == 2
+    assert pick(tmp_path, "update-00000001") == pick(tmp_path, str(tmp_path / "update-00000001"))
+    assert len(names(tmp_path)) == 4
+    for which in ("update-00000004", "update-00000009", "nowhere"):
+        with pytest.raises(CheckpointError):
+            pick(tmp_path, which)
+    with pytest.raises(CheckpointError, match="without a whole"):
+        pick(tmp_path / "none", "newest")
 
 
 def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
