@@ -145,7 +145,9 @@ def run(
             machine = prepare.remaining(here) if (folder / "launch.json").exists() else here
             many = min(ranks, sum(offered(machine.where))) if isinstance(machine.where, Listed) else ranks
             again = plan_recipe(config, many, folder, place, machine, resume)
-            return run_recipe(again, config, folder, machine, os.environ, watch, tell, overwrite=overwrite)
+            return run_recipe(
+                again, config, folder, machine, os.environ, watch, tell, overwrite=overwrite or resume is not None
+            )
 
         _run_recipe(start, folder, announcement, resume, max_restarts, as_json=as_json)
 

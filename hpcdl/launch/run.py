@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from hpcdl.config.load import dump
@@ -22,6 +23,7 @@ from hpcdl.launch.supervisor import inherited, run
 from hpcdl.records import append_event, dated, read_json, write_json, write_text
 
 LOG_LINES = 8
+LOOK_SECONDS, END_SECONDS = 2.0, 15.0
 PROBE = 2**16
 
 
@@ -63,7 +65,9 @@ def run_recipe(
     apart = _open(plan.where, folder, environ, overwrite=overwrite)
     events = folder / "events.jsonl"
     append_event(events, dated({"event": "launch", "ranks": plan.ranks}))
-    code = run(plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch, in_order=tell)
+    code = run(
+        plan.argv, inherited(environ), log=folder / "mpirun.log", watch=watch, in_order=tell, over=Overdue(folder)
+    )
     if isinstance(plan.where, Listed):
         with suppress(*([HpcdlError] if code else [])):  # what ended the ranks is told before what came of it
             fetch(plan.where, apart, folder, environ)
@@ -79,6 +83,21 @@ def run_recipe(
     with suppress(OSError):
         append_event(events, dated({"event": "failure", "told": failure.received}))
     raise failure
+
+
+class Overdue:
+    """Whether a rank has failed long ago, and the launcher, which should have ended all, is still there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ranks, self._looked, self._since = folder / "ranks", 0.0, float("inf")
+
+    def __call__(self) -> bool:
+        now = monotonic()
+        if now - self._looked > LOOK_SECONDS:  # the folder may lie on a busy file server
+            self._looked = now
+            if any(self._ranks.glob("*.failure.json")):
+                self._since = min(self._since, now)
+        return now - self._since > END_SECONDS
 
 
 def _open(where: Where, folder: Path, environ: Mapping[str, str], *, overwrite: bool) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 from types import FrameType
 
+import psutil
+
 from hpcdl.answer import NO_ANSWER, Answer
 from hpcdl.errors import LaunchError
 
@@ -37,6 +39,7 @@ def run(
     log: Path | None = None,
     watch: Callable[[], None] | None = None,
     in_order: Callable[[str], None] | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> int:
     """Starts a launcher, waits, and answers its exit code.
 
@@ -49,6 +52,7 @@ def run(
         watch: called a few times a second while it runs, and once after.
         in_order: the ranks stop in order at IN_ORDER: a signal is passed on as that, and this hears what comes; they
             are ended at a second signal, or after LEAVE_SECONDS.
+        over: asked a few times a second whether to wait no longer, and end all.
 
     Raises:
         LaunchError: the command cannot be started, or a signal ended it.
@@ -97,6 +101,8 @@ def run(
                     )
                 if monotonic() - received[0][1] > LEAVE_SECONDS:
                     break  # and so they are ended
+            if code is None and over():
+                break
     if received and code not in (0, STOPPED):
         ended = LaunchError(
             f"{received[0][0].name}, which ended the ranks", "the ranks to reach the end", "start again; records stay"
@@ -145,8 +151,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         try:
             process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
+            below = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             process.wait()
+            for each in below:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

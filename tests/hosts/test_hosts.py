@@ -81,6 +81,39 @@ def test_a_recipe_on_two_hosts_is_a_recipe_in_one_process(hosts: Hosts, tmp_path
     assert json.loads((two / "launch.json").read_text(encoding="utf-8"))["hosts"]["slots"] == {"h1": 1, "h2": 1}
 
 
+def test_a_run_goes_on_without_a_host_that_is_gone(hosts: Hosts, tmp_path: Path, small_cifar: Path) -> None:
+    """To the same bits: its network is cut in the middle of the run."""
+    how = ["--threads", "1", "train.deterministic=true", "train.steps=40", "train.stall_timeout=5"]
+    how += ["train.global_batch=64", "train.micro_batch=32", "checkpoint.every_steps=5", "--data", str(small_cifar)]
+    out, log = tmp_path / "out", tmp_path / "told"
+    command = hosts.hpcdl(tmp_path, "run", "cifar10-cnn", *BOTH, *how, "--max-restarts", "1", "--out", str(out))
+    with log.open("wb") as told:
+        process = subprocess.Popen(command, stdout=told, stderr=told)
+    deadline = monotonic() + 120
+    try:
+        while len(list((out / "checkpoints").glob("update-*"))) < 2:
+            assert process.poll() is None and monotonic() < deadline, log.read_text()
+            sleep(0.1)
+        hosts.on("h1", "ip", "link", "set", "net0", "down")
+        assert process.wait(180) == 0, log.read_text()
+        left = hosts.processes("h1")
+    finally:
+        process.kill()
+        process.wait()
+        hosts.on("h1", "ip", "link", "set", "net0", "up")
+    assert "host h2 does not answer, and is left out" in log.read_text() and not left
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["world_size"], summary["updates"], summary["restarts"]) == (1, 40, 1)
+    alone = hosts.run(tmp_path, "run", "cifar10-cnn", *how, "--out", str(tmp_path / "one"))
+    assert alone.returncode == 0, alone.stderr
+    for name, weights in _weights(tmp_path / "one").items():
+        assert np.array_equal(weights, _weights(out)[name]), name
+    end = monotonic() + 60
+    while hosts.processes("h2") and monotonic() < end:  # the rank there has a watchdog too
+        sleep(0.5)
+    assert not hosts.processes("h2")
+
+
 def test_a_rank_that_fails_on_its_own_host_is_told(hosts: Hosts, tmp_path: Path) -> None:
     """Its words are in a folder that this host does not see, and its data differ in bytes alone."""
     data, apart = tmp_path / "data", tmp_path / "apart"
