@@ -79,7 +79,8 @@ def train(
         terminal = False if prepared else None
         console = Console(file=told, soft_wrap=True, markup=False, emoji=False, quiet=quiet, force_terminal=terminal)
         with Display(console) as display:
-            interrupt.limit(resolved.train.time_limit)
+            ends = os.environ.get("SLURM_JOB_END_TIME")
+            interrupt.limit(resolved.train.time_limit, float(ends) if ends else None)
             watchdog = None
             if resolved.train.stall_timeout:
                 watchdog = Watchdog(resolved.train.stall_timeout, partial(_record, folder, world.rank, prepared))

@@ -165,7 +165,9 @@ def _failure(folder: Path, code: int) -> HpcdlError:
         first = min(records, key=lambda record: str(record["time"]))
         received, expected, fix = first["told"]
         log = folder / "ranks" / f"{first['rank']}.log"
-        error = LaunchError(f"rank {first['rank']}: {received}", expected, fix or f"see the traceback in {log}")
+        if not fix:  # nobody foresaw it: the stack is all there is to say
+            received += "".join(f"\n          {line}" for line in first["trace"].strip().splitlines()[:-1])
+        error = LaunchError(f"rank {first['rank']}: {received}", expected, fix or f"see {log}")
         error.exit_code, error.lasting = first["exit_code"], first.get("lasting", False)
         return error
     how = f"signal {-code}" if code < 0 else f"code {code}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from time import monotonic
+from time import monotonic, time
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+NOTICE_SECONDS = 120.0
 ONE_SECOND = 1.0
 """Launchers pass one signal on along several ways: what comes within a second is the same."""
 
@@ -26,9 +27,16 @@ class Interrupt:
             return self._heard[0]
         return f"the time limit of {self._limit:,.0f} s" if monotonic() - self._began >= self._limit else None
 
-    def limit(self, seconds: float | None) -> None:
-        """Asks to stop so many seconds after the start; None: never."""
-        self._limit = float("inf") if seconds is None else seconds
+    def limit(self, seconds: float | None, ends: float | None = None) -> None:
+        """Asks to stop so many seconds after the start, and ahead of an end; None: never.
+
+        Args:
+            seconds: since this object was made.
+            ends: as time.time() tells it; NOTICE_SECONDS before, or a tenth of what is left, if that is less.
+        """
+        left = float("inf") if ends is None else ends - time()
+        job = monotonic() - self._began + left - min(NOTICE_SECONDS, left / 10)
+        self._limit = min(float("inf") if seconds is None else seconds, job)
 
     def listen(self) -> None:
         """Hears signals from now on; a second one, more than a second later, leaves at once."""

@@ -60,6 +60,23 @@ def test_a_time_limit_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked.asked is None
 
 
+def test_the_end_of_a_job_asks_ahead_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(interrupt, "monotonic", lambda: now)
+    monkeypatch.setattr(interrupt, "time", lambda: 1e9 + now)
+    asked, short = Interrupt(), Interrupt()
+    asked.limit(None, ends=1e9 + 100 + 3600)
+    short.limit(1000.0, ends=1e9 + 100 + 60)
+    now = 100 + 53.9
+    assert short.asked is None
+    now = 100 + 54.1
+    assert short.asked
+    now = 100 + 3479.0
+    assert asked.asked is None
+    now = 100 + 3481.0
+    assert asked.asked
+
+
 WORK = """
 import sys, time
 from hpcdl.training.watchdog import Watchdog
