@@ -77,7 +77,7 @@ def test_the_end_of_a_job_asks_ahead_of_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked.asked
 
 
-WORK = """
+BUSY = """
 import sys, time
 from hpcdl.training.watchdog import Watchdog
 dog = Watchdog(2.0, lambda error: print("told:", error.received, flush=True))
@@ -88,7 +88,7 @@ for number in range(8):
 
 
 def dogged(then: str) -> subprocess.CompletedProcess[str]:
-    code = WORK + then
+    code = BUSY + then
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
