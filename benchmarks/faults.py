@@ -123,7 +123,7 @@ def trial(bench: Bench, kind: str, engine: str, ranks: int, dice: random.Random,
         went_on = bench.run(out, engine, ranks, None, "--resume", "auto")
         row.wrong_code += went_on.returncode != 0
         if hurt:
-            began = [event for event in events(out) if event["event"] == "restart"][-1]
+            [began] = [event for event in events(out) if event["event"] == "restart"]
             row.corrupt_loaded += began.get("checkpoint") == hurt
         ours = last_weights(out)
         row.differs += ours.keys() != bench.weights.keys() or any(

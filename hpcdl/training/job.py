@@ -100,9 +100,9 @@ def execute(
         end.check()
     start = find_start(resume, out / CHECKPOINTS, config, fingerprint, session, emit) if resume else None
     restarts = int(environ.get(RESTARTS) or 0)
-    if start or restarts:
-        earlier = latest_events(out / "events.jsonl", complain).get("restart", {}).get("count", 0)
-        restarts = max(restarts, earlier + 1)
+    before = latest_events(out / "events.jsonl", complain) if resume and leader else {}
+    if start or restarts or "start" in before:
+        restarts = max(restarts, before.get("restart", {}).get("count", 0) + 1)
         update = start.done.get("updates", 0) + start.progress.made if start else 0
         name = {"checkpoint": start.path.name} if start else {}
         emit({"event": "restart", "count": restarts, "from_update": update, **name})

@@ -73,7 +73,7 @@ class Asked(Interrupt):
 
     def beat(self, done: str) -> None:
         """Counts updates."""
-        self._made += 1
+        self._made += done.startswith("update")
 
     @property
     def asked(self) -> str | None:
