@@ -11,8 +11,10 @@ from pathlib import Path
 from hpcdl.config.engines import resolve
 from hpcdl.config.load import load
 from hpcdl.config.precision import settle
+from hpcdl.config.same import differences, refuse
 from hpcdl.config.schema import RunConfig
 from hpcdl.errors import ConfigError, DataError, LaunchError
+from hpcdl.launch import folder as folders
 from hpcdl.launch.hostcheck import check_hosts, still_there
 from hpcdl.launch.hosts import (
     HERE,
@@ -134,6 +136,19 @@ def check(machine: Machine, paths: Mapping[str, Path]) -> None:
         needed = {"mpirun": Path(machine.mpirun).absolute(), **paths}
         for remark in check_hosts(machine.where, needed, os.environ):
             print(f"hpcdl: {remark}", file=sys.stderr)
+
+
+def reopen(folder: Path, config: RunConfig) -> None:
+    """Opens an earlier run's folder to go on in; nothing of it changes where the recipe is another.
+
+    Raises:
+        CheckpointError: it is.
+        ConfigError: see `hpcdl.launch.folder.reopen`.
+    """
+    earlier = folder / "config.yaml"
+    if earlier.is_file():
+        refuse(folder, differences(load(str(earlier)).model_dump(mode="json"), config))
+    folders.reopen(folder)
 
 
 def remaining(machine: Machine) -> Machine:

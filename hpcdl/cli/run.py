@@ -137,7 +137,7 @@ def run(
         _run_script(plan, announcement)
     else:
         if resume == "auto":
-            folders.reopen(folder)
+            prepare.reopen(folder, config)
         else:
             folders.prepare(folder, overwrite=overwrite)
 

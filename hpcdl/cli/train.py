@@ -62,7 +62,7 @@ def train(
         told = _to_log(folder / "ranks" / f"{world.rank}.log")
     elif world.is_leader:  # the others meet rank 0 before they touch the folder
         if resume == "auto":
-            folders.reopen(folder)
+            prepare.reopen(folder, resolved)
         else:
             folders.prepare(folder, overwrite=overwrite)
         (folder / "ranks").mkdir(exist_ok=True)

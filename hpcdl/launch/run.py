@@ -106,7 +106,8 @@ def _open(where: Where, folder: Path, environ: Mapping[str, str], *, overwrite: 
     try:
         return open_folders(where, folder, ("config.yaml", "launch.json"), environ, overwrite=overwrite)
     except HpcdlError:
-        prepare(folder, overwrite=True)  # nothing has run: the folder is as it was
+        if not (folder / "events.jsonl").exists():  # nothing has run here: the folder is as it was
+            prepare(folder, overwrite=True)
         raise
 
 
