@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,7 +165,7 @@ def _run_script(plan: Plan, announcement: str) -> None:
     from hpcdl.launch import supervisor
 
     typer.echo(announcement, err=True)
-    code = supervisor.run(plan.argv, supervisor.inherited(os.environ))
+    code = supervisor.run(plan.argv, supervisor.inherited(os.environ), in_order=partial(typer.echo, err=True))
     raise typer.Exit(code if code in (0, supervisor.STOPPED) else 1)
 
 

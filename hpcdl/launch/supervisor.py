@@ -96,8 +96,8 @@ def run(
                 if not told:
                     told = True
                     in_order(
-                        f"{received[0][0].name}: the ranks write a checkpoint and leave, within {LEAVE_SECONDS:g} s; "
-                        "once more, and they are ended"
+                        f"{received[0][0].name}: ranks that keep checkpoints write one and leave, within "
+                        f"{LEAVE_SECONDS:g} s; once more, and they are ended"
                     )
                 if monotonic() - received[0][1] > LEAVE_SECONDS:
                     break  # and so they are ended

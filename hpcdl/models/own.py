@@ -85,7 +85,7 @@ MODELS = {
         "hpcdl.models.speedrun",
         "speedrun_90",
         "six convolutions behind fixed cosine filters, to learn CIFAR-10 better",
-        629_042,
+        1_124_786,
         (32, 32, 3),
         10,
         "hpcdl; ideas of Page 2018 and Jordan 2024",

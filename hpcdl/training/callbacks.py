@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from hpcdl.config.schema import CheckpointConfig
 from hpcdl.engine.base import Engine
 from hpcdl.errors import ConfigError
 from hpcdl.training.agreement import agree
+from hpcdl.training.alive import Alive
 from hpcdl.training.distribute import adopt, hook_of, share_start
+from hpcdl.training.fit_checkpoints import Checkpoints
+from hpcdl.training.interrupt import Interrupt
 from hpcdl.training.replicas import ReplicaCheck
 from hpcdl.training.session import current
 from hpcdl.training.step import is_built
@@ -20,7 +26,17 @@ from hpcdl.training.writers import only_leader_writes
 Logs = dict[str, Any]
 
 
-def callbacks(*, check_every: int | None = 100) -> list[keras.callbacks.Callback]:
+def callbacks(
+    checkpoint_dir: str | Path | None = None,
+    *,
+    every_steps: int | None = None,
+    every_seconds: float | None = 600.0,
+    every_epochs: int | None = None,
+    keep: int = 3,
+    time_limit: float | None = None,
+    stall_timeout: float | None = 300.0,
+    check_every: int | None = 100,
+) -> list[keras.callbacks.Callback]:
     """The callbacks that a distributed `fit` needs; put them before your own.
 
     They give every rank rank 0's start, and make epoch logs and what `evaluate` returns those of
@@ -30,18 +46,66 @@ def callbacks(*, check_every: int | None = 100) -> list[keras.callbacks.Callback
     only from here on. The start includes the state of dropout layers, so all ranks draw the same
     masks, each for its own samples.
 
+    With `checkpoint_dir`, a script that is started again goes on after the last batch that its newest whole
+    checkpoint knows: with the weights, the optimizer's state, the metrics of the epoch, the place in
+    `hpcdl.shard`'s data, the random layers, and what EarlyStopping, ReduceLROnPlateau, ModelCheckpoint
+    and History have learned (and callbacks of your own with `get_state()` and `set_state(value)`, whose value
+    JSON can hold). SIGTERM, SIGINT and SIGUSR2 on any rank, `time_limit`, and two minutes before the end of a Slurm
+    job make all ranks write a checkpoint after the same batch and leave with code 75. A fit that has ended
+    is not trained again. Draws of `tf.random` and of datasets that shuffle by themselves begin anew.
+
     Args:
+        checkpoint_dir: folder for this fit's checkpoints, on a file system that rank 0 sees; None: none.
+        every_steps: write one after so many batches.
+        every_seconds: and after so many seconds.
+        every_epochs: and after so many epochs; of those, the one with the lowest val_loss is kept.
+        keep: how many of the newest are kept.
+        time_limit: stop in order so many seconds after this call.
+        stall_timeout: where there are several ranks, end them all when one does nothing for so many seconds
+            while it trains; None: wait for ever.
         check_every: compare the ranks' weights after this many batches (of `steps_per_execution`
             steps each), more rarely where that takes over 1 % of the time; None never does.
 
     Raises:
-        ConfigError: check_every is not a positive number.
+        ConfigError: a number is not positive, or says when to write while checkpoint_dir says not where.
+            From `fit`: the model is not built, its data do not come from `hpcdl.shard`, or the folder is
+            used by an earlier fit or by BackupAndRestore.
+        CheckpointError: from `fit`: the newest checkpoint is of another model, data or recipe; or the last one could
+            not be written.
         WorldError: `hpcdl.init` was not called.
     """
-    if check_every is not None and check_every < 1:
-        raise ConfigError(f"check_every={check_every}", "a positive number of batches, or None", "leave it out for 100")
-    only_leader_writes(current().world.is_leader)
-    return [JoinRanks(check_every)]
+    given = {
+        "every_steps": every_steps,
+        "every_seconds": every_seconds,
+        "every_epochs": every_epochs,
+        "keep": keep,
+        "time_limit": time_limit,
+        "stall_timeout": stall_timeout,
+        "check_every": check_every,
+    }
+    for name, value in given.items():
+        if value is not None and value <= 0:
+            raise ConfigError(f"{name}={value}", "a positive number, or None", f"leave {name} out for its default")
+    world = current().world
+    only_leader_writes(world.is_leader)
+    chosen: list[keras.callbacks.Callback] = [JoinRanks(check_every)]
+    if stall_timeout and world.size > 1:
+        chosen.append(Alive(stall_timeout, world.rank))
+    if checkpoint_dir is None:
+        for name in ("every_steps", "every_epochs", "time_limit"):
+            if given[name] is not None:
+                raise ConfigError(f"{name}={given[name]} without checkpoint_dir", "both", 'checkpoint_dir="runs/a"')
+        return chosen
+    if not (every_steps or every_seconds or every_epochs):
+        raise ConfigError(
+            "a checkpoint_dir, and never a checkpoint", "every_steps, every_seconds or every_epochs", "give one"
+        )
+    config = CheckpointConfig(
+        every_steps=every_steps, every_seconds=every_seconds, every_epochs=every_epochs, keep=keep
+    )
+    interrupt, ends = Interrupt(), os.environ.get("SLURM_JOB_END_TIME")
+    interrupt.limit(time_limit, float(ends) if ends else None)
+    return [*chosen, Checkpoints(Path(checkpoint_dir), config, interrupt)]
 
 
 class JoinRanks(keras.callbacks.Callback):  # type: ignore[misc]

@@ -83,6 +83,8 @@ class Hook:
     """The ranks have rank 0's weights."""
     statistics: list[keras.Variable] = field(default_factory=list)
     """What normalisation layers collect: averaged with the gradients, so that replicas stay alike."""
+    vote: keras.Variable = field(default_factory=lambda: keras.Variable(0.0, "float32", trainable=False, name="vote"))
+    """Above 0 on every rank after an update for which any rank has set it: averaged as the statistics are."""
     held: Held | None = None
     """Calls that wait until a compiled step is over; None applies at once."""
     accumulates: bool = False
@@ -110,12 +112,13 @@ class Hook:
                 "every sample to count once",
                 "hpcdl.shard(…, weights=True) yields (x, y, sample_weight): use the weights in your loss",
             )
-        own = [variable.value for variable in self.statistics]
+        collected = [*self.statistics, self.vote]
+        own = [variable.value for variable in collected]
         if self.accumulates:
             gradients, statistics = weigh(session.engine, list(grads), own, session.samples)
         else:
             gradients, statistics = average(session.engine, list(grads), own, session.samples, self.wire)
-        for variable, value in zip(self.statistics, statistics, strict=True):
+        for variable, value in zip(collected, statistics, strict=True):
             variable.assign(value)
         self.plain(gradients, trainable_variables=trainable_variables)
 
@@ -203,6 +206,11 @@ def share_start(model: keras.Model, session: Session, root: int = 0) -> None:
     """
     agree(session.engine, "the model's variables", _shapes(model.variables), "build the same model on every rank")
     agree(session.engine, "the optimizer", _settings(model.optimizer), "compile the same optimizer on every rank")
+    give_start(model, session, root)
+
+
+def give_start(model: keras.Model, session: Session, root: int = 0) -> None:
+    """Does what `share_start` does for ranks that are known to be alike but for their values."""
     broadcast_variables(session.engine, [*model.variables, *getattr(model.optimizer, "variables", [])], root)
     hook = hook_of(model.optimizer)
     if hook is not None:

@@ -6,6 +6,7 @@ import os
 import signal
 from time import monotonic, time
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 NOTICE_SECONDS = 120.0
@@ -19,6 +20,7 @@ class Interrupt:
     def __init__(self) -> None:
         self._began, self._limit = monotonic(), float("inf")
         self._heard: tuple[str, float] | None = None
+        self._before: dict[signal.Signals, Any] = {}
 
     @property
     def asked(self) -> str | None:
@@ -41,7 +43,12 @@ class Interrupt:
     def listen(self) -> None:
         """Hears signals from now on; a second one, more than a second later, leaves at once."""
         for number in SIGNALS:
-            signal.signal(number, self._hear)
+            self._before[number] = signal.signal(number, self._hear)
+
+    def leave(self) -> None:
+        """Hears no more: signals do what they did before."""
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = monotonic()

@@ -27,10 +27,10 @@ from hpcdl.records import dated, event_line, latest_events, read_events, write_j
 from hpcdl.training.agreement import agree
 from hpcdl.training.interrupt import Interrupt
 from hpcdl.training.journal import Journal, complain
-from hpcdl.training.keeper import Keeper
 from hpcdl.training.loading import load_on_node
 from hpcdl.training.phases import train_phases
 from hpcdl.training.resume import find_start
+from hpcdl.training.run_keeper import RunKeeper
 from hpcdl.training.session import Session, join
 from hpcdl.training.timing import COLUMNS, StepTimes
 from hpcdl.training.trainer import Care, Emit, make_network
@@ -111,7 +111,7 @@ def execute(
     keeper = None
     if leader and config.checkpoint.wanted:
         facts |= {"world_size": session.world.size}
-        keeper = Keeper(out / CHECKPOINTS, config.checkpoint, facts, partial(make_network, config, images), emit)
+        keeper = RunKeeper(out / CHECKPOINTS, config.checkpoint, facts, partial(make_network, config, images), emit)
     care = Care(keeper, interrupt, beat)
     steps = out / "ranks" / f"{session.world.rank}.steps.csv"
     try:

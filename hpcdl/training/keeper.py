@@ -8,41 +8,28 @@ from threading import Thread
 from time import monotonic
 from typing import Any
 
-import keras
-
 from hpcdl import checkpoint
 from hpcdl.config.schema import CheckpointConfig
 from hpcdl.training.journal import why
-from hpcdl.training.progress import Progress
-from hpcdl.training.snapshot import Snapshot, fill, take
 
 Emit = Callable[[dict[str, Any]], None]
+Fill = Callable[[Path], None]
+"""Writes a snapshot's files into a folder."""
 
 
 class Keeper:
-    """Writes a run's checkpoints; on the leader alone, for the ranks are alike.
+    """Writes checkpoints; on the leader alone, for the ranks are alike.
 
     What keeps it from writing is told as an event, and training goes on.
 
     Args:
         folder: of the checkpoints.
         config: when they are written.
-        facts: what each says besides the progress: configuration, versions, world.
-        build: makes a model of the same network, of which the thread writes the weights.
         emit: gets an event for each that was written, or was not.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        config: CheckpointConfig,
-        facts: dict[str, Any],
-        build: Callable[[], keras.Model],
-        emit: Emit,
-    ) -> None:
-        self._folder, self._config, self._facts, self._build, self._emit = folder, config, facts, build, emit
-        self._model: keras.Model | None = None
-        self._phase: dict[str, Any] = {"phase": 0, "done": {}}
+    def __init__(self, folder: Path, config: CheckpointConfig, emit: Emit) -> None:
+        self._folder, self._config, self._emit = folder, config, emit
         self._taken = (0, monotonic())
         self._written = 0
         self._thread: Thread | None = None
@@ -50,15 +37,8 @@ class Keeper:
         self.failure: Exception | None = None
         """Why the latest could not be written."""
 
-    def begin(self, phase: int, done: dict[str, Any], update: int) -> None:
-        """A phase begins, or goes on.
-
-        Args:
-            phase: its number, from 0.
-            done: what the summary says of the earlier ones.
-            update: how many were made in all.
-        """
-        self._phase = {"phase": phase, "done": done}
+    def start(self, update: int) -> None:
+        """Training begins, or goes on, after so many updates in all."""
         self._taken = (update, monotonic())
 
     def due(self, update: int, *, whole_epochs: int = 0) -> bool:
@@ -79,43 +59,29 @@ class Keeper:
             or (epochs and whole_epochs and whole_epochs % epochs == 0)
         )
 
-    def keep(
-        self,
-        update: int,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        progress: Progress,
-        score: float | None = None,
-        *,
-        wait: bool = False,
-    ) -> None:
+    def keep(self, update: int, take: Callable[[], Fill], score: float | None = None, *, wait: bool = False) -> None:
         """Takes a snapshot now, and writes it beside the training.
 
         Args:
             update: how many were made in all.
-            model: which trains.
-            optimizer: with its variables.
-            progress: of the phase.
+            take: copies what is to be written, so that later updates do not change it.
             score: accuracy, where it was measured here.
             wait: return when it is written.
         """
         self._finish()
         if self._written == update:
             return
-        if self._model is None:
-            self._model = self._build()
-        state = {**self._facts, **self._phase, "progress": progress.as_dict()}
-        snapshot = take(model, optimizer, state)
+        fill = take()
         self._taken = (update, monotonic())
-        self._thread = Thread(target=self._write, args=(update, snapshot, score), name="checkpoint")
+        self._thread = Thread(target=self._write, args=(update, fill, score), name="checkpoint")
         self._thread.start()
         if wait:
             self._finish()
 
-    def _write(self, update: int, snapshot: Snapshot, score: float | None) -> None:
+    def _write(self, update: int, fill: Fill, score: float | None) -> None:
         began = monotonic()
         try:
-            written = checkpoint.write(self._folder, update, lambda place: fill(snapshot, self._model, place), score)
+            written = checkpoint.write(self._folder, update, fill, score)
             checkpoint.prune(self._folder, self._config.keep)
         except Exception as error:  # OSError, or what HDF5 makes of it: whatever it is, training goes on
             self.failure = error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from socket import gethostname
@@ -34,6 +34,30 @@ class Session:
     the batch only stands in for an empty one. None where nobody knows."""
     ragged: bool = False
     """Training data were cut that give ranks unequal parts of a batch, without weights."""
+    passes: list[Passes] = field(default_factory=list)
+    """Of each shard, in the order in which they were made."""
+    kept: set[Path] = field(default_factory=set)
+    """Folders that a `fit` of this process keeps its checkpoints in."""
+
+
+@dataclass
+class Passes:
+    """How often a shard's data have been read from the beginning: each time is an epoch, with its own order.
+
+    Attributes:
+        kind: what tells the data from others.
+        batches: of a pass; None: nobody knows.
+        next: number of the next pass.
+    """
+
+    kind: list[str]
+    batches: int | None
+    next: int = 0
+
+    def begin(self) -> int:
+        """A pass begins; answers its number."""
+        self.next += 1
+        return self.next - 1
 
 
 PACKAGE = Path(__file__).parents[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow as tf
 from hpcdl.data.order import even_share, permutation
 from hpcdl.errors import ConfigError
 from hpcdl.training.agreement import agree
-from hpcdl.training.session import Session, current
+from hpcdl.training.session import Passes, Session, current
 from hpcdl.world import World
 
 DATASET_BUFFER = 100_000
@@ -55,29 +54,40 @@ def shard(
             f"global_batch={session.world.size}, or start fewer ranks",
         )
     samples = _samples(data)
-    kind = (type(data).__name__, samples, _spec(data), global_batch, shuffle, seed, weights)
-    agree(session.engine, "the data for hpcdl.shard", list(map(str, kind)), "give every rank the same data")
+    kind = list(map(str, (type(data).__name__, samples, _spec(data), global_batch, shuffle, seed, weights)))
+    agree(session.engine, "the data for hpcdl.shard", kind, "give every rank the same data")
     if weights and not ((isinstance(data, tuple) and len(data) == 2) or _is_pair(data)):
         raise ConfigError(str(_spec(data)), "(x, y) with weights=True", "leave sample weights of your own out")
     uneven = samples % global_batch or global_batch % session.world.size
     if session.world.size > 1 and shuffle and not weights and uneven:
         session.ragged = True
+    passes = Passes(kind, -(-samples // global_batch) if samples >= 0 else None)
+    session.passes.append(passes)
     of = _of_dataset if isinstance(data, tf.data.Dataset) else _of_arrays
-    batches = of(data, samples, global_batch, session, shuffle=shuffle, seed=seed, weights=weights)
+    batches = of(data, samples, global_batch, session, passes, shuffle=shuffle, seed=seed, weights=weights)
     options = tf.data.Options()
     options.deterministic = True
     return batches.prefetch(2).with_options(options)
 
 
 def _of_arrays(
-    data: Any, samples: int, global_batch: int, session: Session, *, shuffle: bool, seed: int, weights: bool
+    data: Any,
+    samples: int,
+    global_batch: int,
+    session: Session,
+    passes: Passes,
+    *,
+    shuffle: bool,
+    seed: int,
+    weights: bool,
 ) -> tf.data.Dataset:
     with tf.device("/CPU:0"):  # a GPU gets batches, not the set
         arrays = tf.nest.map_structure(tf.convert_to_tensor, data)
-    world, epochs = session.world, count()
+    world = session.world
 
     def places() -> Iterator[tuple[Any, float]]:
-        order = permutation(samples, seed, next(epochs)) if shuffle else np.arange(samples)
+        number = passes.begin()
+        order = permutation(samples, seed, number) if shuffle else np.arange(samples)
         for begin in range(0, samples, global_batch):
             batch = order[begin : begin + global_batch]
             part, weight = even_share(len(batch), world.rank, world.size)
@@ -98,7 +108,15 @@ def _of_arrays(
 
 
 def _of_dataset(
-    data: tf.data.Dataset, samples: int, global_batch: int, session: Session, *, shuffle: bool, seed: int, weights: bool
+    data: tf.data.Dataset,
+    samples: int,
+    global_batch: int,
+    session: Session,
+    passes: Passes,
+    *,
+    shuffle: bool,
+    seed: int,
+    weights: bool,
 ) -> tf.data.Dataset:
     if shuffle:
         # TensorFlow's shuffle mixes its global seed in: ranks with other ones would draw other orders.
@@ -109,7 +127,13 @@ def _of_dataset(
                 "one global seed on all ranks where a dataset is shuffled",
                 "call tf.random.set_seed with the same seed on every rank, or pass arrays",
             )
-        data = data.shuffle(DATASET_BUFFER, seed=seed, reshuffle_each_iteration=True)
+
+    def ordered(number: tf.Tensor) -> tf.data.Dataset:
+        if not shuffle:
+            return data.batch(global_batch)
+        drawn = tf.random.stateless_uniform([], [tf.constant(seed, tf.int64), number], None, None, tf.int64)
+        return data.shuffle(DATASET_BUFFER, seed=drawn, reshuffle_each_iteration=False).batch(global_batch)
+
     table = tf.constant([_bounds(number, session.world) for number in range(global_batch + 1)], tf.float32)
 
     def mine(*batch: Any) -> Any:
@@ -124,7 +148,13 @@ def _of_dataset(
 
     # A dataset of unknown length may end anywhere, so its batches keep an unknown shape.
     even = samples > 0 and samples % global_batch == 0
-    batches = data.batch(global_batch).map(mine, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    numbers = tf.data.Dataset.from_generator(
+        lambda: iter([passes.begin()]), output_signature=tf.TensorSpec([], tf.int64)
+    )
+    whole_batches = numbers.flat_map(ordered)
+    if passes.batches is not None:
+        whole_batches = whole_batches.apply(tf.data.experimental.assert_cardinality(passes.batches))
+    batches = whole_batches.map(mine, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if not even:
         return batches
     whole, _ = even_share(global_batch, session.world.rank, session.world.size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from hpcdl.checkpoint import WEIGHTS
 from hpcdl.errors import CheckpointError
 
 OPTIMIZER, STATE = "optimizer.npz", "state.json"
+KINDS = {"progress": "a recipe's run", "position": "a fit with hpcdl.callbacks(checkpoint_dir=…)"}
+"""What tells by whom a state was written."""
 Arrays = list[npt.NDArray[Any]]
 
 
@@ -48,12 +51,23 @@ def fill(snapshot: Snapshot, model: keras.Model, place: Path) -> None:
         place: the folder.
     """
     model.set_weights(snapshot.weights)
-    weights, optimizer = InMemory(), InMemory()
-    model.save_weights(weights)
-    np.savez(optimizer, **{str(number): _plain(array) for number, array in enumerate(snapshot.optimizer)})
-    (place / WEIGHTS).write_bytes(weights.getbuffer())
-    (place / OPTIMIZER).write_bytes(optimizer.getbuffer())
+    (place / WEIGHTS).write_bytes(weights_file(model))
+    (place / OPTIMIZER).write_bytes(packed({str(number): array for number, array in enumerate(snapshot.optimizer)}))
     (place / STATE).write_text(json.dumps(snapshot.state), encoding="utf-8")
+
+
+def weights_file(model: keras.Model) -> memoryview:
+    """What `model.save_weights` writes."""
+    file = InMemory()
+    model.save_weights(file)
+    return file.getbuffer()
+
+
+def packed(arrays: Mapping[str, npt.NDArray[Any]]) -> memoryview:
+    """An .npz file."""
+    file = InMemory()
+    np.savez(file, **{name: _plain(array) for name, array in arrays.items()})
+    return file.getbuffer()
 
 
 class InMemory(io.BytesIO):
@@ -68,17 +82,23 @@ class InMemory(io.BytesIO):
         return WEIGHTS
 
 
-def read_state(place: Path) -> dict[str, Any]:
+def read_state(place: Path, kind: str = "progress") -> dict[str, Any]:
     """A checkpoint's state.json.
 
+    Args:
+        place: the checkpoint.
+        kind: a key of KINDS.
+
     Raises:
-        CheckpointError: it has none: it is not of a recipe's run.
+        CheckpointError: it has none, or is of another kind.
     """
     try:
         state: dict[str, Any] = json.loads((place / STATE).read_bytes())
+        if kind in state:
+            return state
     except (OSError, ValueError):
-        raise CheckpointError(f"{place} without {STATE}", "a checkpoint of `hpcdl run`", "take another") from None
-    return state
+        pass
+    raise CheckpointError(f"{place}, whose {STATE} has no {kind}", f"a checkpoint of {KINDS[kind]}", "take another")
 
 
 def restore(place: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
@@ -87,23 +107,45 @@ def restore(place: Path, model: keras.Model, optimizer: keras.optimizers.Optimiz
     Raises:
         CheckpointError: they are of another network or optimizer.
     """
+    load_weights(place, model)
+    with np.load(place / OPTIMIZER, allow_pickle=False) as arrays:
+        assign(place, optimizer.variables, [arrays[str(number)] for number in range(len(arrays))], "an optimizer")
+
+
+def load_weights(place: Path, model: keras.Model) -> None:
+    """Puts the weights back.
+
+    Raises:
+        CheckpointError: they are of another network.
+    """
     try:
         model.load_weights(place / WEIGHTS)
     except ValueError as error:
         raise _foreign(place, "weights of another network", str(error).splitlines()[0]) from None
-    with np.load(place / OPTIMIZER, allow_pickle=False) as arrays:
-        variables = optimizer.variables
-        found = [arrays[str(number)].shape for number in range(len(arrays))]
-        wanted = [tuple(variable.shape) for variable in variables]
-        if found != wanted:
-            differs = f"{len(found)} variables, and {len(wanted)} are wanted, or other shapes"
-            raise _foreign(place, "an optimizer's state that is another's", differs)
-        for number, variable in enumerate(variables):
-            variable.assign(_own(arrays[str(number)], variable.dtype))
+
+
+def assign(place: Path, variables: Sequence[keras.Variable], arrays: Arrays, of: str) -> None:
+    """Gives variables the values that `packed` has stored.
+
+    Args:
+        place: the checkpoint, for the message.
+        variables: as many, of the same shapes.
+        arrays: their values.
+        of: what keeps them, for the message.
+
+    Raises:
+        CheckpointError: these are other variables.
+    """
+    found, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
+    if found != wanted:
+        differs = f"{len(found)} variables, and {len(wanted)} are wanted, or other shapes"
+        raise _foreign(place, f"state of {of} that is another's", differs)
+    for array, variable in zip(arrays, variables, strict=True):
+        variable.assign(_own(array, variable.dtype))
 
 
 def _foreign(place: Path, what: str, told: str) -> CheckpointError:
-    return CheckpointError(f"{place} with {what}: {told}", "a checkpoint of this recipe", "choose another --out")
+    return CheckpointError(f"{place} with {what}: {told}", "a checkpoint of this training", "choose another folder")
 
 
 def _copies(variables: list[keras.Variable]) -> Arrays:

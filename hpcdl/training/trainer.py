@@ -22,7 +22,6 @@ from hpcdl.models.registry import build
 from hpcdl.training.distribute import WIRES, broadcast_variables
 from hpcdl.training.fused_normalization import fuse_normalization
 from hpcdl.training.interrupt import Interrupt
-from hpcdl.training.keeper import Keeper
 from hpcdl.training.lars import LARS
 from hpcdl.training.loss import cross_entropy
 from hpcdl.training.meter import Meter
@@ -30,6 +29,7 @@ from hpcdl.training.optimizers import correct_momentum, make_optimizer
 from hpcdl.training.progress import Progress
 from hpcdl.training.replica import Replica
 from hpcdl.training.replicas import ReplicaCheck
+from hpcdl.training.run_keeper import RunKeeper
 from hpcdl.training.schedule import learning_rate
 from hpcdl.training.session import Session
 from hpcdl.training.stop import Stop
@@ -45,7 +45,7 @@ TEST_BATCH = 250
 class Care:
     """What keeps a run from losing anything."""
 
-    keeper: Keeper | None = None
+    keeper: RunKeeper | None = None
     """Writes checkpoints; on the leader."""
     interrupt: Interrupt | None = None
     """Asks this rank to stop."""
@@ -239,9 +239,9 @@ class Trainer:
             known = evaluated or {}
             self._keep(keeper, known.get("validation_accuracy", known.get("test_accuracy")))
 
-    def _keep(self, keeper: Keeper, score: float | None = None, *, wait: bool = False) -> None:
+    def _keep(self, keeper: RunKeeper, score: float | None = None, *, wait: bool = False) -> None:
         update, optimizer = self._before + self._progress.made, self._replica.optimizer
-        keeper.keep(update, self.model, optimizer, self._progress, score, wait=wait)
+        keeper.keep(update, lambda: keeper.snapshot(self.model, optimizer, self._progress), score, wait=wait)
 
     def _leave(self) -> None:
         """All ranks are here after the same update, because one of them was asked to stop."""

@@ -25,10 +25,18 @@ class Watchdog:
     Args:
         seconds: to wait; null of a recipe: no watchdog is made.
         tell: hears why, before the rank ends.
+        setting: where the user has set the seconds.
+        logs: where the stacks go.
     """
 
-    def __init__(self, seconds: float, tell: Callable[[StallError], None]) -> None:
-        self._seconds, self._tell = seconds, tell
+    def __init__(
+        self,
+        seconds: float,
+        tell: Callable[[StallError], None],
+        setting: str = "train.stall_timeout",
+        logs: str = "ranks/*.log",
+    ) -> None:
+        self._seconds, self._tell, self._setting, self._logs = seconds, tell, setting, logs
         self._last, self._done, self._armed = monotonic(), "the start", 0.0
         self._asleep = 0.0
         self._over = Event()
@@ -58,8 +66,8 @@ class Watchdog:
             stood = f"stood still itself for {self._asleep:.0f} s; " if self._asleep > self._seconds / 2 else ""
             error = StallError(
                 f"{stood}nothing done for {self._seconds:g} s; the last was {self._done}",
-                "a sign of work within train.stall_timeout",
-                "see the stacks in ranks/*.log; raise train.stall_timeout if the work takes that long",
+                f"a sign of work within {self._setting}",
+                f"see the stacks in {self._logs}; raise {self._setting} if the work takes that long",
             )
             print(f"hpcdl: {error.received}", file=sys.stderr, flush=True)
             faulthandler.dump_traceback(all_threads=True)

@@ -17,9 +17,9 @@ from hpcdl.data.sources import cifar, synth
 from hpcdl.errors import ConfigError, Interrupted
 from hpcdl.training import job, phases, session, trainer
 from hpcdl.training.interrupt import Interrupt
-from hpcdl.training.keeper import Keeper
 from hpcdl.training.loading import load_on_node
 from hpcdl.training.resume import find_start
+from hpcdl.training.run_keeper import RunKeeper
 from hpcdl.training.timing import StepTimes
 from hpcdl.training.trainer import Care
 
@@ -91,7 +91,7 @@ def go_on(folder: Path, after: int, *overrides: str) -> record.Findings:
     with StepTimes(record.out() / f"{world.rank}.csv") as times:
         if joined.engine.gather_objects(folder.exists())[0] is False:
             network = partial(trainer.make_network, config, images)
-            keeper = Keeper(folder, config.checkpoint, facts, network, events.append) if world.is_leader else None
+            keeper = RunKeeper(folder, config.checkpoint, facts, network, events.append) if world.is_leader else None
             try:
                 care = Care(keeper, asked, asked.beat)
                 phases.train_phases(config, images, joined, times, events.append, care=care)

@@ -64,7 +64,16 @@ def test_other_images_fit(build: Callable[..., keras.Model], side: int, shape: t
 def test_convolutions_start_as_the_identity() -> None:
     """As far as they have channels for it; one of as many filters as channels changes nothing."""
     convolutions = [each for each in speedrun_90((32, 32, 3), 10).layers if isinstance(each, keras.layers.Conv2D)]
-    images = np.random.default_rng(0).random((2, 8, 8, 32), dtype=np.float32)
+    images = np.random.default_rng(0).random((2, 8, 8, 48), dtype=np.float32)
     np.testing.assert_allclose(convolutions[2](images), images, atol=1e-6)
-    np.testing.assert_allclose(convolutions[3](images)[..., :32], images, atol=1e-6)
-    assert np.abs(convolutions[3](images)[..., 32:]).max() > 0.1
+    np.testing.assert_allclose(convolutions[3](images)[..., :48], images, atol=1e-6)
+    assert np.abs(convolutions[3](images)[..., 48:]).max() > 0.1
+
+
+def test_offsets_learn_and_scales_do_not() -> None:
+    model = speedrun_90((32, 32, 3), 10)
+    normalizations = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization) and each.scale]
+    assert len(normalizations) == 6
+    for each in normalizations:
+        assert each.trainable_variables == [each.beta]
+        np.testing.assert_array_equal(each.gamma, np.full(each.gamma.shape, 1 / 8, np.float32))
