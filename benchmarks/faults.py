@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -111,7 +112,8 @@ def trial(bench: Bench, kind: str, engine: str, ranks: int, dice: random.Random,
     """One fault, and the run that goes on after it."""
     row.trials += 1
     out = Path(tempfile.mkdtemp(prefix="trial-", dir=bench.place)) / "run"
-    update = dice.randrange(6, UPDATES - 1)
+    # Damage needs a checkpoint: the first is taken after 5 updates, and written by the time of the second.
+    update = dice.randrange(11 if kind in DAMAGED else 6, UPDATES - 1)
     fault = {"kind": "SIGKILL" if kind in DAMAGED else kind, "rank": dice.randrange(ranks), "update": update}
     try:
         ended = bench.run(out, engine, ranks, fault)
@@ -206,6 +208,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     kinds, dice = given.kinds.split(","), random.Random(given.seed)
     rows = {kind: Row() for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="hpcdl-faults-") as place:
@@ -213,15 +216,15 @@ def main() -> int:
         for number, (kind, engine, ranks) in enumerate(spread(kinds, given.trials), start=1):
             trial(bench, kind, engine, ranks, dice, rows[kind])
             print(f"{number}/{given.trials} {kind}, {engine}, {ranks} ranks", file=sys.stderr, flush=True)
+            if given.out:  # after each: an hour's trials must not be lost with the last
+                figures = {kind: {**vars(row), "limit_seconds": END_SECONDS[kind]} for kind, row in rows.items()}
+                facts = {"trials": number, "seed": given.seed, "stall_timeout": STALL_SECONDS, "kinds": figures}
+                write(given.out / "results.json", facts, "hpcdl", "tensorflow", "keras", "horovod", "mpi4py")
     columns = ("trials", "hung", "late", "wrong_code", "corrupt_loaded", "differs")
     print(f"{'kind':22}", *(f"{name:>14}" for name in columns), f"{'slowest end':>14}")
     for kind, row in rows.items():
         slowest = f"{max(row.seconds, default=0.0):.1f} s"
         print(f"{kind:22}", *(f"{getattr(row, name):>14}" for name in columns), f"{slowest:>14}")
-    if given.out:
-        figures = {kind: {**vars(row), "limit_seconds": END_SECONDS[kind]} for kind, row in rows.items()}
-        facts = {"trials": given.trials, "seed": given.seed, "stall_timeout": STALL_SECONDS, "kinds": figures}
-        write(given.out / "results.json", facts, "hpcdl", "tensorflow", "keras", "horovod", "mpi4py")
     return 0 if all(row.good for row in rows.values()) else 1
 
 
