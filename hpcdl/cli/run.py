@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,10 +30,10 @@ from hpcdl.cli.options import (
     Resume,
     Threads,
 )
-from hpcdl.errors import ConfigError
+from hpcdl.errors import ConfigError, LaunchError
 
 if TYPE_CHECKING:
-    from hpcdl.launch.plan import Plan
+    from hpcdl.launch.plan import Machine, Plan
     from hpcdl.launch.topology import Topology
 
 Tell = Callable[[str], None]
@@ -68,9 +69,7 @@ def run(
     resume: Resume = None,
     max_restarts: Annotated[
         int,
-        typer.Option(
-            "--max-restarts", min=0, help="Start a recipe again after a failure, so often without a newer checkpoint."
-        ),
+        typer.Option("--max-restarts", min=0, help="Start again after a failure, so often without a newer checkpoint."),
     ] = 0,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -107,13 +106,11 @@ def run(
     if target.endswith(".py"):
         _check_script(
             Path(target),
-            {
-                **{"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json},
-                **{"--resume": resume, "--max-restarts": max_restarts},
-            },
+            {"--out": out, "--data": data, "--overwrite": overwrite, "--json": as_json, "--resume": resume},
         )
         name, engine = Path(target).name, resolve(engine, ranks)
-        plan = plan_script(Path(target), rest or [], ranks, engine, launch_config(threads, binding), here)
+        planned = partial(plan_script, Path(target), rest or [], engine=engine, launch=launch_config(threads, binding))
+        plan = planned(ranks, machine=here)
         needed = {"script": Path(target).absolute()}
     else:
         settings = [f"launch.{key}={value}" for key, value in (("threads", threads), ("binding", binding)) if value]
@@ -134,23 +131,35 @@ def run(
         typer.echo(shlex.join(plan.argv))
         return
     prepare.check(here, needed)
+
+    def left(again: bool) -> tuple[Machine, int]:
+        """The hosts that still answer, and how many ranks they take."""
+        machine = prepare.remaining(here) if again else here
+        return machine, min(ranks, sum(offered(machine.where))) if isinstance(machine.where, Listed) else ranks
+
     if target.endswith(".py"):
-        _run_script(plan, announcement)
+
+        def start_script(again: bool, env: dict[str, str]) -> Plan:
+            machine, many = left(again)
+            return planned(many, machine=machine, env=env)
+
+        _run_script(start_script, announcement, max_restarts)
     else:
         if resume == "auto":
             prepare.reopen(folder, config)
         else:
             folders.prepare(folder, overwrite=overwrite)
 
-        def start(resume: str | None, watch: Callable[[], None], tell: Tell) -> dict[str, Any]:
-            machine = prepare.remaining(here) if (folder / "launch.json").exists() else here
-            many = min(ranks, sum(offered(machine.where))) if isinstance(machine.where, Listed) else ranks
-            again = plan_recipe(config, many, folder, place, machine, resume)
-            return run_recipe(
-                again, config, folder, machine, os.environ, watch, tell, overwrite=overwrite or resume is not None
-            )
+        def start(again: bool, watch: Callable[[], None], tell: Tell) -> dict[str, Any]:
+            if again:
+                folders.reopen(folder)
+            machine, many = left((folder / "launch.json").exists())
+            since = "auto" if again else resume
+            plan = plan_recipe(config, many, folder, place, machine, since)
+            replaces = overwrite or since is not None
+            return run_recipe(plan, config, folder, machine, os.environ, watch, tell, overwrite=replaces)
 
-        _run_recipe(start, folder, announcement, resume, max_restarts, as_json=as_json)
+        _run_recipe(start, folder, announcement, max_restarts, as_json=as_json)
 
 
 def _check_script(script: Path, given: dict[str, object]) -> None:
@@ -161,25 +170,38 @@ def _check_script(script: Path, given: dict[str, object]) -> None:
         raise ConfigError(f"no script {script}", "a Python file", "check the path")
 
 
-def _run_script(plan: Plan, announcement: str) -> None:
-    from hpcdl.launch import supervisor
+def _run_script(plan: Callable[[bool, dict[str, str]], Plan], announcement: str, max_restarts: int) -> None:
+    from hpcdl.launch.restarts import run_again
+    from hpcdl.launch.scripts import VARIABLE, Told, run_script
 
-    typer.echo(announcement, err=True)
-    code = supervisor.run(plan.argv, supervisor.inherited(os.environ), in_order=partial(typer.echo, err=True))
-    raise typer.Exit(code if code in (0, supervisor.STOPPED) else 1)
+    tell = partial(typer.echo, err=True)
+    tell(announcement)
+    with TemporaryDirectory(prefix="hpcdl-") as folder:
+        told, env = Told(Path(folder)), {VARIABLE: folder} if max_restarts else {}
+
+        def start(again: bool) -> int:
+            return run_script(plan(again, env), os.environ, tell, told)
+
+        try:
+            code = run_again(start, told.reached, max_restarts, tell)
+        except LaunchError:
+            if max_restarts:
+                raise
+            code = 1  # the ranks have said why
+    raise typer.Exit(code)
 
 
 def _run_recipe(
-    start: Callable[[str | None, Callable[[], None], Tell], dict[str, Any]],
+    start: Callable[[bool, Callable[[], None], Tell], dict[str, Any]],
     folder: Path,
     announcement: str,
-    resume: str | None,
     max_restarts: int,
     *,
     as_json: bool,
 ) -> None:
     from rich.console import Console
 
+    from hpcdl.checkpoint import latest_update
     from hpcdl.cli.lossy import lossy
     from hpcdl.cli.progress import Display, Tail
     from hpcdl.launch.restarts import run_again
@@ -198,7 +220,12 @@ def _run_recipe(
             console.print(text, highlight=False)
 
         try:
-            summary = run_again(lambda resume: start(resume, watch, tell), folder, max_restarts, tell, resume)
+            summary = run_again(
+                lambda again: start(again, watch, tell),
+                lambda: latest_update(folder / "checkpoints"),
+                max_restarts,
+                tell,
+            )
         finally:
             for event in tail.read(last=True):
                 display.show(event)

@@ -74,8 +74,9 @@ def plan_script(
     engine: str,
     launch: LaunchConfig,
     machine: Machine,
+    env: Mapping[str, str] | None = None,
 ) -> Plan:
-    """The line that runs a user's script on every rank.
+    """The line that runs a user's script on every rank; `env` are variables for it.
 
     mpi4py.run ends all ranks when one leaves with an error, whatever way it leaves.
     """
@@ -83,7 +84,7 @@ def plan_script(
     # Another host starts in its own working folder where it does not have this one.
     path = script.absolute() if isinstance(machine.where, Listed) else script
     command = [sys.executable, *runner, str(path), *arguments]
-    return _plan(command, ranks, machine, launch, {"HPCDL_ENGINE": engine})
+    return _plan(command, ranks, machine, launch, {"HPCDL_ENGINE": engine, **(env or {})})
 
 
 def plan_probe(folder: Path, ranks: int, engine: str, machine: Machine) -> Plan:

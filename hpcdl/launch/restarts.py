@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import TypeVar
 
-from hpcdl.checkpoint import latest_update
 from hpcdl.errors import HpcdlError
-from hpcdl.launch.folder import reopen
 
+Ended = TypeVar("Ended")
 FIRST_SECONDS, LAST_SECONDS = 1.0, 60.0
 
 
@@ -44,37 +42,34 @@ class Restarts:
 
 
 def run_again(
-    start: Callable[[str | None], dict[str, Any]],
-    folder: Path,
+    start: Callable[[bool], Ended],
+    reached: Callable[[], int],
     most: int,
     tell: Callable[[str], None],
-    resume: str | None = None,
     wait: Callable[[float], None] = sleep,
-) -> dict[str, Any]:
+) -> Ended:
     """Starts a run until it ends well, or may not be started again.
 
     Args:
-        start: starts it, from a checkpoint, or auto, or None for the beginning; answers its summary.
-        folder: of the run.
+        start: starts it, hears whether it is to go on, and answers how it ended.
+        reached: the update of the newest checkpoint.
         most: restarts in a row without a newer checkpoint.
         tell: hears what failed, and what comes.
-        resume: for the first start.
         wait: between two starts, in seconds.
 
     Raises:
         HpcdlError: the last failure; one that another start would meet again is the last.
     """
-    restarts = Restarts(most, update=latest_update(folder / "checkpoints"))
+    restarts, again = Restarts(most, update=reached()), False
     while True:
         try:
-            return start(resume)
+            return start(again)
         except HpcdlError as error:
-            update = latest_update(folder / "checkpoints")
+            update = reached()
             seconds = None if error.lasting else restarts.after(update)
             if seconds is None:
                 raise
             told = f"restart {restarts.made} of {most} in {seconds:g} s, from update {update}"
             tell(f"failed: {error.received}\n{told}")
         wait(seconds)
-        reopen(folder)
-        resume = "auto"
+        again = True

@@ -8,6 +8,7 @@ import keras
 
 from hpcdl.errors import StallError
 from hpcdl.training.journal import complain
+from hpcdl.training.running import running_fit
 from hpcdl.training.watchdog import Watchdog
 
 
@@ -26,8 +27,9 @@ class Alive(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        setting = "hpcdl.callbacks(stall_timeout=…)"
-        self._watchdog = Watchdog(self._seconds, self._tell, setting, "this output")
+        self.on_train_end()  # of an earlier fit that an exception has ended
+        setting, works = "hpcdl.callbacks(stall_timeout=…)", running_fit(self.model)
+        self._watchdog = Watchdog(self._seconds, self._tell, setting, "this output", works)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,8 @@ def callbacks(
     for name, value in given.items():
         if value is not None and value <= 0:
             raise ConfigError(f"{name}={value}", "a positive number, or None", f"leave {name} out for its default")
-    world = current().world
+    session = current()
+    world = session.world
     only_leader_writes(world.is_leader)
     chosen: list[keras.callbacks.Callback] = [JoinRanks(check_every)]
     if stall_timeout and world.size > 1:
@@ -103,8 +103,8 @@ def callbacks(
     config = CheckpointConfig(
         every_steps=every_steps, every_seconds=every_seconds, every_epochs=every_epochs, keep=keep
     )
-    interrupt, ends = Interrupt(), os.environ.get("SLURM_JOB_END_TIME")
-    interrupt.limit(time_limit, float(ends) if ends else None)
+    interrupt = Interrupt()
+    interrupt.limit(time_limit, session.ends)
     return [*chosen, Checkpoints(Path(checkpoint_dir), config, interrupt)]
 
 

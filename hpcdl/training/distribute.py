@@ -84,7 +84,7 @@ class Hook:
     statistics: list[keras.Variable] = field(default_factory=list)
     """What normalisation layers collect: averaged with the gradients, so that replicas stay alike."""
     vote: keras.Variable = field(default_factory=lambda: keras.Variable(0.0, "float32", trainable=False, name="vote"))
-    """Above 0 on every rank after an update for which any rank has set it: averaged as the statistics are."""
+    """Above 0 on every rank after an update for which any rank has set it: averaged with the gradients."""
     held: Held | None = None
     """Calls that wait until a compiled step is over; None applies at once."""
     accumulates: bool = False
@@ -112,13 +112,14 @@ class Hook:
                 "every sample to count once",
                 "hpcdl.shard(…, weights=True) yields (x, y, sample_weight): use the weights in your loss",
             )
-        collected = [*self.statistics, self.vote]
-        own = [variable.value for variable in collected]
+        own = [variable.value for variable in self.statistics]
         if self.accumulates:
-            gradients, statistics = weigh(session.engine, list(grads), own, session.samples)
+            gradients, (*means, vote) = weigh(session.engine, list(grads), [*own, self.vote.value], session.samples)
         else:
-            gradients, statistics = average(session.engine, list(grads), own, session.samples, self.wire)
-        for variable, value in zip(collected, statistics, strict=True):
+            # As a gradient, for statistics travel in a buffer of their own, and most networks have none.
+            grads = [*grads, self.vote.value]
+            (*gradients, vote), means = average(session.engine, list(grads), own, session.samples, self.wire)
+        for variable, value in zip([*self.statistics, self.vote], [*means, vote], strict=True):
             variable.assign(value)
         self.plain(gradients, trainable_variables=trainable_variables)
 

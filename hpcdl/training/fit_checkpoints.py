@@ -19,6 +19,7 @@ from hpcdl.training.interrupt import Interrupt
 from hpcdl.training.journal import Seldom, complain
 from hpcdl.training.keeper import Keeper
 from hpcdl.training.neighbors import Last, give_back, introduce, states
+from hpcdl.training.running import running_fit
 from hpcdl.training.session import Passes, current
 from hpcdl.training.step import is_built
 
@@ -57,13 +58,12 @@ class Checkpoints(Last):
             self._position = Position(self._initial or 0)
         if self._keeper:
             self._keeper.start(self._position.drawn)
-        self._interrupt.listen()
+        self._interrupt.listen(running_fit(self.model))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self._passing:
             return
-        now = [each.next - begun for each, begun in zip(self._session.passes, self._begun, strict=False)]
-        self._position = replace(self._position, epoch=epoch, steps=0, passes=tuple(now))
+        self._position = replace(self._position, epoch=epoch, steps=0, passes=self._passes())
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         if not self._passing and self._wanted():
@@ -89,21 +89,25 @@ class Checkpoints(Last):
         if epoch + 1 == self.params["epochs"] or self.model.stop_training or not self._keeper:
             return  # on_train_end writes the last
         if self._keeper.due(before.drawn, whole_epochs=epoch + 1):
-            now = [each.next - begun for each, begun in zip(self._session.passes, self._begun, strict=False)]
-            self._position = replace(self._position, passes=tuple(now))
+            self._position = replace(self._position, passes=self._passes())
             loss = (logs or {}).get("val_loss")
             self._keep(score=None if loss is None else -float(loss))
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._interrupt.leave()
         self.model._initial_epoch = self._initial
-        now = [each.next - begun for each, begun in zip(self._session.passes, self._begun, strict=False)]
+        if self._position.finished:  # before this fit
+            return
         self._position = replace(
-            self._position, finished=True, stopped=bool(self.model.stop_training), passes=tuple(now)
+            self._position, finished=True, stopped=bool(self.model.stop_training), passes=self._passes()
         )
         if self._keeper:
             self._keep(wait=True)
             self._refuse_unwritten(self._keeper)
+
+    def _passes(self) -> tuple[int, ...]:
+        """How often each shard was read from its beginning in this fit."""
+        return tuple(each.next - begun for each, begun in zip(self._session.passes, self._begun, strict=False))
 
     def _check(self) -> None:
         """Refuses what could not be kept, or not be found again.
@@ -126,6 +130,8 @@ class Checkpoints(Last):
                 "hpcdl.callbacks(checkpoint_dir=…/second), for example",
             )
         self._session.kept.add(self._folder)
+        if self._session.told:
+            self._session.told.keeps(self._folder)
 
     def _find(self) -> FitState | None:
         """Restores the newest whole checkpoint on the leader, and answers its state on every rank.
@@ -246,7 +252,9 @@ class Checkpoints(Last):
     def _meet(self) -> None:
         """All ranks are here after the same batch."""
         self._hook().vote.assign(0.0)
-        due = bool(self._keeper and self._keeper.due(self._position.drawn))
+        # Where an epoch ends, what its end decides belongs into the checkpoint: on_epoch_end or on_train_end writes it.
+        ends = self._position.steps == self.params.get("steps")
+        due = bool(self._keeper and not ends and self._keeper.due(self._position.drawn))
         told = self._session.engine.gather_objects((self._interrupt.asked, due, metric_values(self.model)))
         reasons = [reason for reason, _, _ in told]
         asked = any(reasons)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from time import monotonic, time
 from types import FrameType
 from typing import Any
@@ -21,6 +22,7 @@ class Interrupt:
         self._began, self._limit = monotonic(), float("inf")
         self._heard: tuple[str, float] | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._works: Callable[[], bool] = lambda: True
 
     @property
     def asked(self) -> str | None:
@@ -40,8 +42,13 @@ class Interrupt:
         job = monotonic() - self._began + left - min(NOTICE_SECONDS, left / 10)
         self._limit = min(float("inf") if seconds is None else seconds, job)
 
-    def listen(self) -> None:
-        """Hears signals from now on; a second one, more than a second later, leaves at once."""
+    def listen(self, works: Callable[[], bool] = lambda: True) -> None:
+        """Hears signals from now on; a second one, more than a second later, leaves at once.
+
+        Args:
+            works: whether there is something to stop; where not, signals do what they did before.
+        """
+        self._works = works
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._hear)
 
@@ -52,7 +59,10 @@ class Interrupt:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = monotonic()
-        if self._heard is None:
+        if not self._works():
+            self.leave()
+            os.kill(os.getpid(), number)
+        elif self._heard is None:
             self._heard = (signal.Signals(number).name, now)
         elif now - self._heard[1] > ONE_SECOND:
             signal.signal(number, signal.SIG_DFL)

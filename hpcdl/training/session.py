@@ -18,6 +18,7 @@ from hpcdl.engine.base import Engine
 from hpcdl.engine.select import create
 from hpcdl.errors import ConfigError, HpcdlError, WorldError
 from hpcdl.launch.hostprobe import versions
+from hpcdl.launch.scripts import VARIABLE, Told
 from hpcdl.training.agreement import agree
 from hpcdl.training.device import pin_gpu
 from hpcdl.world import World
@@ -38,6 +39,10 @@ class Session:
     """Of each shard, in the order in which they were made."""
     kept: set[Path] = field(default_factory=set)
     """Folders that a `fit` of this process keeps its checkpoints in."""
+    told: Told | None = None
+    """What rank 0 says to a launcher that may start the ranks again."""
+    ends: float | None = None
+    """When the Slurm job around the ranks ends, as time.time() tells it."""
 
 
 @dataclass
@@ -82,7 +87,10 @@ def join(environ: Mapping[str, str], engine: str = "auto") -> Session:
     claimed = World.from_env(environ)
     joined = create(engine, claimed.size)
     # From here on a failure must end the other ranks too: they wait in the collective below.
-    _session = Session(claimed, joined)
+    folder, ends = environ.get(VARIABLE), environ.get("SLURM_JOB_END_TIME")
+    # There is none where the launcher is on another host.
+    told = Told(Path(folder)) if folder and claimed.is_leader and Path(folder).is_dir() else None
+    _session = Session(claimed, joined, told=told, ends=float(ends) if ends else None)
     sys.excepthook = partial(_leave, "HPCDL_DEBUG" in environ)
     if (joined.rank, joined.size) != (claimed.rank, claimed.size):
         raise WorldError(
@@ -128,6 +136,8 @@ def place(world: World, hosts: list[str]) -> World:
 
 def _leave(debug: bool, kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
     """A rank that cannot go on ends them all; the others would wait for it in a collective."""
+    if isinstance(value, HpcdlError) and value.lasting and _session and _session.told:
+        _session.told.fails_for_good()
     if isinstance(value, HpcdlError) and not debug:
         frames = [frame for frame in extract_tb(trace) if "site-packages" not in frame.filename]
         own = [frame for frame in frames if not Path(frame.filename).is_relative_to(PACKAGE)] or frames

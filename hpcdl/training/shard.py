@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,17 @@ from hpcdl.training.session import Passes, Session, current
 from hpcdl.world import World
 
 DATASET_BUFFER = 100_000
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How data become batches: what `shard` was asked for, and how many samples there are."""
+
+    samples: int
+    global_batch: int
+    shuffle: bool
+    seed: int
+    weights: bool
 
 
 def shard(
@@ -64,63 +76,43 @@ def shard(
     passes = Passes(kind, -(-samples // global_batch) if samples >= 0 else None)
     session.passes.append(passes)
     of = _of_dataset if isinstance(data, tf.data.Dataset) else _of_arrays
-    batches = of(data, samples, global_batch, session, passes, shuffle=shuffle, seed=seed, weights=weights)
+    batches = of(data, Cut(samples, global_batch, shuffle, seed, weights), session, passes)
     options = tf.data.Options()
     options.deterministic = True
     return batches.prefetch(2).with_options(options)
 
 
-def _of_arrays(
-    data: Any,
-    samples: int,
-    global_batch: int,
-    session: Session,
-    passes: Passes,
-    *,
-    shuffle: bool,
-    seed: int,
-    weights: bool,
-) -> tf.data.Dataset:
+def _of_arrays(data: Any, cut: Cut, session: Session, passes: Passes) -> tf.data.Dataset:
     with tf.device("/CPU:0"):  # a GPU gets batches, not the set
         arrays = tf.nest.map_structure(tf.convert_to_tensor, data)
     world = session.world
 
     def places() -> Iterator[tuple[Any, float]]:
         number = passes.begin()
-        order = permutation(samples, seed, number) if shuffle else np.arange(samples)
-        for begin in range(0, samples, global_batch):
-            batch = order[begin : begin + global_batch]
+        order = permutation(cut.samples, cut.seed, number) if cut.shuffle else np.arange(cut.samples)
+        for begin in range(0, cut.samples, cut.global_batch):
+            batch = order[begin : begin + cut.global_batch]
             part, weight = even_share(len(batch), world.rank, world.size)
-            stop = part.stop if weight or weights else part.start
+            stop = part.stop if weight or cut.weights else part.start
             yield batch[part.start : stop], weight
 
     def fetch(at: tf.Tensor, weight: tf.Tensor) -> Any:
-        if samples % global_batch == 0:  # then the shape is known, which makes a better graph
-            whole, _ = even_share(global_batch, world.rank, world.size)
+        if cut.samples % cut.global_batch == 0:  # then the shape is known, which makes a better graph
+            whole, _ = even_share(cut.global_batch, world.rank, world.size)
             at = tf.ensure_shape(at, [whole.stop - whole.start])
         mine = tf.nest.map_structure(lambda array: tf.gather(array, at), arrays)
-        return (*mine, tf.fill(tf.shape(at), weight)) if weights else mine
+        return (*mine, tf.fill(tf.shape(at), weight)) if cut.weights else mine
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.float32))
     batches = tf.data.Dataset.from_generator(places, output_signature=signature)
-    known = batches.apply(tf.data.experimental.assert_cardinality(-(-samples // global_batch)))
+    known = batches.apply(tf.data.experimental.assert_cardinality(-(-cut.samples // cut.global_batch)))
     return known.map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _of_dataset(
-    data: tf.data.Dataset,
-    samples: int,
-    global_batch: int,
-    session: Session,
-    passes: Passes,
-    *,
-    shuffle: bool,
-    seed: int,
-    weights: bool,
-) -> tf.data.Dataset:
-    if shuffle:
+def _of_dataset(data: tf.data.Dataset, cut: Cut, session: Session, passes: Passes) -> tf.data.Dataset:
+    if cut.shuffle:
         # TensorFlow's shuffle mixes its global seed in: ranks with other ones would draw other orders.
-        seeds = session.engine.gather_objects(tf.compat.v1.get_seed(seed))
+        seeds = session.engine.gather_objects(tf.compat.v1.get_seed(cut.seed))
         if len(set(seeds)) > 1:
             raise ConfigError(
                 f"global seeds {[first for first, _ in seeds]} by rank",
@@ -129,25 +121,25 @@ def _of_dataset(
             )
 
     def ordered(number: tf.Tensor) -> tf.data.Dataset:
-        if not shuffle:
-            return data.batch(global_batch)
-        drawn = tf.random.stateless_uniform([], [tf.constant(seed, tf.int64), number], None, None, tf.int64)
-        return data.shuffle(DATASET_BUFFER, seed=drawn, reshuffle_each_iteration=False).batch(global_batch)
+        if not cut.shuffle:
+            return data.batch(cut.global_batch)
+        drawn = tf.random.stateless_uniform([], [tf.constant(cut.seed, tf.int64), number], None, None, tf.int64)
+        return data.shuffle(DATASET_BUFFER, seed=drawn, reshuffle_each_iteration=False).batch(cut.global_batch)
 
-    table = tf.constant([_bounds(number, session.world) for number in range(global_batch + 1)], tf.float32)
+    table = tf.constant([_bounds(number, session.world) for number in range(cut.global_batch + 1)], tf.float32)
 
     def mine(*batch: Any) -> Any:
         start, stop, weight = tf.unstack(table[tf.shape(tf.nest.flatten(batch)[0])[0]])
         begin, end = tf.cast(start, tf.int32), tf.cast(stop, tf.int32)
-        if not weights:
+        if not cut.weights:
             end = tf.where(weight > 0, end, begin)
         part = tf.nest.map_structure(lambda values: values[begin:end], batch)
-        if weights:
+        if cut.weights:
             return (*part, tf.fill([end - begin], weight))
         return part if isinstance(data.element_spec, tuple) else part[0]
 
     # A dataset of unknown length may end anywhere, so its batches keep an unknown shape.
-    even = samples > 0 and samples % global_batch == 0
+    even = cut.samples > 0 and cut.samples % cut.global_batch == 0
     numbers = tf.data.Dataset.from_generator(
         lambda: iter([passes.begin()]), output_signature=tf.TensorSpec([], tf.int64)
     )
@@ -157,7 +149,7 @@ def _of_dataset(
     batches = whole_batches.map(mine, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if not even:
         return batches
-    whole, _ = even_share(global_batch, session.world.rank, session.world.size)
+    whole, _ = even_share(cut.global_batch, session.world.rank, session.world.size)
     size = whole.stop - whole.start
 
     def sized(*batch: Any) -> Any:

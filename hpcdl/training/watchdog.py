@@ -27,6 +27,7 @@ class Watchdog:
         tell: hears why, before the rank ends.
         setting: where the user has set the seconds.
         logs: where the stacks go.
+        works: whether the work that is watched is still under way; where not, this ends as after `stop`.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class Watchdog:
         tell: Callable[[StallError], None],
         setting: str = "train.stall_timeout",
         logs: str = "ranks/*.log",
+        works: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._seconds, self._tell, self._setting, self._logs = seconds, tell, setting, logs
+        self._seconds, self._tell, self._setting, self._logs, self._works = seconds, tell, setting, logs, works
         self._last, self._done, self._armed = monotonic(), "the start", 0.0
         self._asleep = 0.0
         self._over = Event()
@@ -60,6 +62,9 @@ class Watchdog:
         while not self._over.wait(min(TICK_SECONDS, self._seconds / 4)):
             now = monotonic()
             self._asleep, before = max(self._asleep, now - before - TICK_SECONDS), now
+            if not self._works():
+                self.stop()
+                return
             if now - self._last < self._seconds:
                 continue
             # Stopped by a signal, and woken by the launcher that ends the ranks: this is the one that was waited for.

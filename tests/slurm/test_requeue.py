@@ -57,7 +57,7 @@ def test_usr2_requeues_a_job_once_and_it_ends(user: User, slurm: Cluster, start:
 
 def test_a_job_whose_node_dies_goes_on_elsewhere(user: User, slurm: Cluster) -> None:
     """From its last checkpoint, to the bits of a run that nothing interrupted."""
-    how = ("--site", user.site("mpirun"), "--nodes", "2", "--data", "data", "--requeue", "train.epochs=12")
+    how = ("--site", user.site("mpirun"), "--nodes", "2", "--data", "data", "--requeue", "train.epochs=48")
     how += ("train.deterministic=true", "checkpoint.every_steps=5")
     plain, answer = user.submit(*how), user.submit(*how)
     job, folder = answer["job"], Path(answer["folder"])
