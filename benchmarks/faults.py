@@ -63,12 +63,14 @@ class Row:
     wrong_code: int = 0
     corrupt_loaded: int = 0
     differs: int = 0
+    unjudged: int = 0
+    """The trial itself failed: the fault did not come, or a file to compare was not there."""
     seconds: list[float] = field(default_factory=list)
     """From the fault to the end of the command."""
 
     @property
     def good(self) -> bool:
-        return not (self.hung or self.late or self.wrong_code or self.corrupt_loaded or self.differs)
+        return not (self.hung or self.late or self.wrong_code or self.corrupt_loaded or self.differs or self.unjudged)
 
 
 class Bench:
@@ -136,6 +138,9 @@ def trial(bench: Bench, kind: str, engine: str, ranks: int, dice: random.Random,
     except subprocess.TimeoutExpired as error:
         row.hung += 1
         print(f"{kind}, {engine}, {ranks} ranks, {fault} hung: {error}", file=sys.stderr)
+    except (OSError, ValueError, KeyError) as error:
+        row.unjudged += 1
+        print(f"{kind}, {engine}, {ranks} ranks, {fault} cannot be judged: {error!r}", file=sys.stderr)
     finally:
         shutil.rmtree(out.parent, ignore_errors=True)
 
@@ -220,7 +225,7 @@ def main() -> int:
                 figures = {kind: {**vars(row), "limit_seconds": END_SECONDS[kind]} for kind, row in rows.items()}
                 facts = {"trials": number, "seed": given.seed, "stall_timeout": STALL_SECONDS, "kinds": figures}
                 write(given.out / "results.json", facts, "hpcdl", "tensorflow", "keras", "horovod", "mpi4py")
-    columns = ("trials", "hung", "late", "wrong_code", "corrupt_loaded", "differs")
+    columns = ("trials", "hung", "late", "wrong_code", "corrupt_loaded", "differs", "unjudged")
     print(f"{'kind':22}", *(f"{name:>14}" for name in columns), f"{'slowest end':>14}")
     for kind, row in rows.items():
         slowest = f"{max(row.seconds, default=0.0):.1f} s"

