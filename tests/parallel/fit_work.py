@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 import record
-from problems import EPOCHS, PROBLEMS, Problem
+from problems import EPOCHS, PROBLEMS, Problem, judged
 
 import hpcdl
 from hpcdl.training import session
@@ -39,5 +39,5 @@ def apart() -> record.Findings:
         del engine.sum_tensors
 
 
-works = {name: lambda problem=problem: fit(problem) for name, problem in PROBLEMS.items()}
+works = {name: lambda problem=problem: fit(problem) for name, problem in judged(world.size).items()}
 record.save(world.rank, {**works, "apart": apart, "keras": lambda: {"version": keras.__version__}})
