@@ -1,8 +1,8 @@
 """What becomes of a run when something fails: faults at random updates, and what each kind ended in.
 
-    python benchmarks/faults.py [--trials 200] [--out DIR] [--seed 0] [--kinds TERM,SIGKILL,…]
+    python benchmarks/faults.py [--trials 200] [--out DIR] [--seed 0] [--kinds TERM,SIGKILL,…] [--ranks 2,3,4]
 
-A trial starts a small recipe with `hpcdl run` on 2 to 4 ranks, with either engine, and has one rank fail before a
+A trial starts a small recipe with `hpcdl run` on some ranks, with either engine, and has one rank fail before a
 random update (injected/sitecustomize.py). Then the run goes on with --resume auto to its end, where its weights must
 be, bit for bit, those of a run that nothing interrupted. Nothing may hang: each command has a limit.
 """
@@ -197,9 +197,9 @@ def end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def spread(kinds: Sequence[str], trials: int) -> list[tuple[str, str, int]]:
+def spread(kinds: Sequence[str], trials: int, sizes: Sequence[int] = (2, 3, 4)) -> list[tuple[str, str, int]]:
     """(kind, engine, ranks) of each trial: all kinds alike, engines and rank counts in turns."""
-    ways = [(engine, ranks) for ranks in (2, 3, 4) for engine in ("horovod", "mpi")]
+    ways = [(engine, ranks) for ranks in sizes for engine in ("horovod", "mpi")]
     return [
         (kinds[number % len(kinds)], *ways[(number // len(kinds) + number) % len(ways)]) for number in range(trials)
     ]
@@ -210,15 +210,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=len(KINDS), help="in all, spread over the kinds")
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--ranks", default="2,3,4", help="in turns")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     kinds, dice = given.kinds.split(","), random.Random(given.seed)
-    rows = {kind: Row() for kind in kinds}
+    sizes, rows = [int(size) for size in given.ranks.split(",")], {kind: Row() for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="hpcdl-faults-") as place:
         bench = Bench(Path(place))
-        for number, (kind, engine, ranks) in enumerate(spread(kinds, given.trials), start=1):
+        for number, (kind, engine, ranks) in enumerate(spread(kinds, given.trials, sizes), start=1):
             trial(bench, kind, engine, ranks, dice, rows[kind])
             print(f"{number}/{given.trials} {kind}, {engine}, {ranks} ranks", file=sys.stderr, flush=True)
             if given.out:  # after each: an hour's trials must not be lost with the last
