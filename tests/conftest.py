@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from hpcdl.data.sources import synth
 
 SSHD = "/usr/sbin/sshd"
 Completed = subprocess.CompletedProcess[str]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell's background jobs inherit that it is ignored, and launchers under test would from them."""
 PARTS = {
     "horovod": lambda: importlib.util.find_spec("horovod") is not None,
     "apptainer": lambda: shutil.which("apptainer") is not None,

@@ -146,12 +146,15 @@ def test_ctrl_c_at_the_launcher_stops_a_fit_in_order(tmp_path: Path) -> None:
     options = ["-n", "2", "--oversubscribe", "--engine", "mpi", "--", str(tmp_path), "none", "arrays"]
     command = [sys.executable, "-m", "hpcdl", "run", "long.py", *options]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = monotonic() + 120
-    while not list(tmp_path.glob("kept/update-*")):
-        assert process.poll() is None and monotonic() < deadline
-        sleep(0.2)
-    process.send_signal(2)
-    _, told = process.communicate(timeout=60)
+    try:
+        deadline = monotonic() + 120
+        while not list(tmp_path.glob("kept/update-*")):
+            assert process.poll() is None and monotonic() < deadline
+            sleep(0.2)
+        process.send_signal(2)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.terminate()
     assert process.returncode == 75 and "Traceback" not in told
     assert "SIGINT: ranks that keep checkpoints write one and leave" in told and "start the script again" in told
 
