@@ -5,6 +5,8 @@
 A trial starts a small recipe with `hpcdl run` on some ranks, with either engine, and has one rank fail before a
 random update (injected/sitecustomize.py). Then the run goes on with --resume auto to its end, where its weights must
 be, bit for bit, those of a run that nothing interrupted. Nothing may hang: each command has a limit.
+
+What was found is written after each trial. With the same --out, --trials and --seed it goes on after the last.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,21 @@ def spread(kinds: Sequence[str], trials: int, sizes: Sequence[int] = (2, 3, 4)) 
     ]
 
 
+def earlier(path: Path, asked: dict[str, Any]) -> tuple[int, dict[str, Row]]:
+    """How many trials were made, and what became of them; nothing where they were others."""
+    if not path.exists():
+        return 0, {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["asked"] != asked:
+        raise SystemExit(f"{path} has other trials, {found['asked']}: choose another --out")
+    names = {each.name for each in fields(Row)}
+    rows = {
+        kind: Row(**{name: value for name, value in row.items() if name in names})
+        for kind, row in found["kinds"].items()
+    }
+    return found["made"], rows
+
+
 def main() -> int:
     """Runs the trials, prints the table, and writes it where asked; answers 1 where anything is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -215,16 +232,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
-    kinds, dice = given.kinds.split(","), random.Random(given.seed)
-    sizes, rows = [int(size) for size in given.ranks.split(",")], {kind: Row() for kind in kinds}
+    kinds = given.kinds.split(",")
+    sizes = [int(size) for size in given.ranks.split(",")]
+    asked = {"trials": given.trials, "seed": given.seed, "ranks": sizes, "stall_timeout": STALL_SECONDS}
+    made, rows = earlier(given.out / "results.json", asked) if given.out else (0, {})
+    rows = {kind: rows.get(kind, Row()) for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="hpcdl-faults-") as place:
         bench = Bench(Path(place))
         for number, (kind, engine, ranks) in enumerate(spread(kinds, given.trials, sizes), start=1):
-            trial(bench, kind, engine, ranks, dice, rows[kind])
+            if number <= made:
+                continue
+            trial(bench, kind, engine, ranks, random.Random(f"{given.seed} {number}"), rows[kind])
             print(f"{number}/{given.trials} {kind}, {engine}, {ranks} ranks", file=sys.stderr, flush=True)
-            if given.out:  # after each: an hour's trials must not be lost with the last
+            if given.out:
                 figures = {kind: {**vars(row), "limit_seconds": END_SECONDS[kind]} for kind, row in rows.items()}
-                facts = {"trials": number, "seed": given.seed, "stall_timeout": STALL_SECONDS, "kinds": figures}
+                facts = {"asked": asked, "made": number, "kinds": figures}
                 write(given.out / "results.json", facts, "hpcdl", "tensorflow", "keras", "horovod", "mpi4py")
     columns = ("trials", "hung", "late", "wrong_code", "corrupt_loaded", "differs", "unjudged")
     print(f"{'kind':22}", *(f"{name:>14}" for name in columns), f"{'slowest end':>14}")
