@@ -69,7 +69,11 @@ def run(
     resume: Resume = None,
     max_restarts: Annotated[
         int,
-        typer.Option("--max-restarts", min=0, help="Start again after a failure, so often without a newer checkpoint."),
+        typer.Option(
+            "--max-restarts",
+            min=0,
+            help="After a failure, start again; at most so often in a row without a newer checkpoint.",
+        ),
     ] = 0,
     dry_run: DryRun = False,
     as_json: Json = False,
