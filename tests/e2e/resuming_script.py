@@ -74,7 +74,7 @@ if kind == "repeat":
     train, options["steps_per_epoch"] = train.repeat(), 5
 early = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
 falling = keras.callbacks.ReduceLROnPlateau(patience=1)
-timeout = 5.0 if harm == "silence" else 300.0
+timeout = 20.0 if harm == "silence" else 300.0
 kept = hpcdl.callbacks(folder / "kept", every_steps=6, every_epochs=1, stall_timeout=timeout)
 model = built()
 history = model.fit(train, callbacks=[*kept, early, falling, Harm()], **options).history

@@ -94,8 +94,8 @@ def test_a_silent_rank_ends_the_fit(hpcdl: Run, tmp_path: Path) -> None:
     done = fit(hpcdl, tmp_path / "a", "silence", "arrays", 2, "mpi")
     assert done.returncode == 1
     told = done.stderr.replace("\n", " ")
-    assert "rank 0 received: nothing done for 5 s; the last was the begin of batch 6 of epoch 3" in told  # it waits
-    assert "rank 1 received: nothing done for 5 s; the last was batch 5 of epoch 3" in told
+    assert "rank 0 received: nothing done for 20 s; the last was the begin of batch 6 of epoch 3" in told  # it waits
+    assert "rank 1 received: nothing done for 20 s; the last was batch 5 of epoch 3" in told
     assert "hpcdl.callbacks(stall_timeout=…)" in done.stderr
     assert "resuming_script.py" in done.stderr and "on_train_batch_end" in done.stderr  # its stack
 
