@@ -6,7 +6,7 @@ A trial starts a small recipe with `hpcdl run` on some ranks, with either engine
 random update (injected/sitecustomize.py). Then the run goes on with --resume auto to its end, where its weights must
 be, bit for bit, those of a run that nothing interrupted. Nothing may hang: each command has a limit.
 
-What was found is written after each trial. With the same --out, --trials and --seed it goes on after the last.
+What was found is written after each trial. Asked for the same with the same --out, it goes on after the last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -207,19 +207,14 @@ def spread(kinds: Sequence[str], trials: int, sizes: Sequence[int] = (2, 3, 4)) 
     ]
 
 
-def earlier(path: Path, asked: dict[str, Any]) -> tuple[int, dict[str, Row]]:
-    """How many trials were made, and what became of them; nothing where they were others."""
-    if not path.exists():
-        return 0, {}
+def earlier(path: Path, asked: dict[str, Any], kinds: Sequence[str]) -> tuple[int, dict[str, Row]]:
+    """How many of these trials a file has, and what became of them by kind."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    if found["asked"] != asked:
-        raise SystemExit(f"{path} has other trials, {found['asked']}: choose another --out")
-    names = {each.name for each in fields(Row)}
-    rows = {
-        kind: Row(**{name: value for name, value in row.items() if name in names})
-        for kind, row in found["kinds"].items()
-    }
-    return found["made"], rows
+    if found["asked"] != asked or list(found["kinds"]) != list(kinds):
+        raise SystemExit(f"{path} has other trials, {found['asked']} of {list(found['kinds'])}: choose another --out")
+    for row in found["kinds"].values():
+        del row["limit_seconds"]
+    return found["made"], {kind: Row(**row) for kind, row in found["kinds"].items()}
 
 
 def main() -> int:
@@ -235,13 +230,13 @@ def main() -> int:
     kinds = given.kinds.split(",")
     sizes = [int(size) for size in given.ranks.split(",")]
     asked = {"trials": given.trials, "seed": given.seed, "ranks": sizes, "stall_timeout": STALL_SECONDS}
-    made, rows = earlier(given.out / "results.json", asked) if given.out else (0, {})
-    rows = {kind: rows.get(kind, Row()) for kind in kinds}
+    made, rows = 0, {kind: Row() for kind in kinds}
+    if given.out and (given.out / "results.json").exists():
+        made, rows = earlier(given.out / "results.json", asked, kinds)
     with tempfile.TemporaryDirectory(prefix="hpcdl-faults-") as place:
         bench = Bench(Path(place))
-        for number, (kind, engine, ranks) in enumerate(spread(kinds, given.trials, sizes), start=1):
-            if number <= made:
-                continue
+        rest = spread(kinds, given.trials, sizes)[made:]
+        for number, (kind, engine, ranks) in enumerate(rest, start=made + 1):
             trial(bench, kind, engine, ranks, random.Random(f"{given.seed} {number}"), rows[kind])
             print(f"{number}/{given.trials} {kind}, {engine}, {ranks} ranks", file=sys.stderr, flush=True)
             if given.out:

@@ -30,7 +30,7 @@ from hpcdl.cli.options import (
     Resume,
     Threads,
 )
-from hpcdl.errors import ConfigError, LaunchError
+from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
     from hpcdl.launch.plan import Machine, Plan
@@ -176,7 +176,9 @@ def _check_script(script: Path, given: dict[str, object]) -> None:
 
 def _run_script(plan: Callable[[bool, dict[str, str]], Plan], announcement: str, max_restarts: int) -> None:
     from hpcdl.launch.restarts import run_again
-    from hpcdl.launch.scripts import VARIABLE, Told, run_script
+    from hpcdl.launch.scripts import run_script
+    from hpcdl.launch.supervisor import STOPPED
+    from hpcdl.launch.told import VARIABLE, Told
 
     tell = partial(typer.echo, err=True)
     tell(announcement)
@@ -184,15 +186,10 @@ def _run_script(plan: Callable[[bool, dict[str, str]], Plan], announcement: str,
         told, env = Told(Path(folder)), {VARIABLE: folder} if max_restarts else {}
 
         def start(again: bool) -> int:
-            return run_script(plan(again, env), os.environ, tell, told)
+            return run_script(plan(again, env), os.environ, tell, told if max_restarts else None)
 
-        try:
-            code = run_again(start, told.reached, max_restarts, tell)
-        except LaunchError:
-            if max_restarts:
-                raise
-            code = 1  # the ranks have said why
-    raise typer.Exit(code)
+        code = run_again(start, told.reached, max_restarts, tell)
+    raise typer.Exit(code if code in (0, STOPPED) else 1)
 
 
 def _run_recipe(

@@ -130,7 +130,7 @@ class Checkpoints(Last):
                 "hpcdl.callbacks(checkpoint_dir=…/second), for example",
             )
         self._session.kept.add(self._folder)
-        if self._session.told:
+        if self._session.told and self._session.world.is_leader:
             self._session.told.keeps(self._folder)
 
     def _find(self) -> FitState | None:

@@ -48,6 +48,7 @@ class Interrupt:
         Args:
             works: whether there is something to stop; where not, signals do what they did before.
         """
+        self.leave()
         self._works = works
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._hear)

@@ -18,7 +18,7 @@ from hpcdl.engine.base import Engine
 from hpcdl.engine.select import create
 from hpcdl.errors import ConfigError, HpcdlError, WorldError
 from hpcdl.launch.hostprobe import software
-from hpcdl.launch.scripts import VARIABLE, Told
+from hpcdl.launch.told import VARIABLE, Told
 from hpcdl.training.agreement import agree
 from hpcdl.training.device import pin_gpu
 from hpcdl.world import World
@@ -40,7 +40,7 @@ class Session:
     kept: set[Path] = field(default_factory=set)
     """Folders that a `fit` of this process keeps its checkpoints in."""
     told: Told | None = None
-    """What rank 0 says to a launcher that may start the ranks again."""
+    """What this rank leaves for a launcher that may start the ranks again; None where it is on another host."""
     ends: float | None = None
     """When the Slurm job around the ranks ends, as time.time() tells it."""
 
@@ -88,8 +88,7 @@ def join(environ: Mapping[str, str], engine: str = "auto") -> Session:
     joined = create(engine, claimed.size)
     # From here on a failure must end the other ranks too: they wait in the collective below.
     folder, ends = environ.get(VARIABLE), environ.get("SLURM_JOB_END_TIME")
-    # There is none where the launcher is on another host.
-    told = Told(Path(folder)) if folder and claimed.is_leader and Path(folder).is_dir() else None
+    told = Told(Path(folder)) if folder and Path(folder).is_dir() else None
     _session = Session(claimed, joined, told=told, ends=float(ends) if ends else None)
     sys.excepthook = partial(_leave, "HPCDL_DEBUG" in environ)
     if (joined.rank, joined.size) != (claimed.rank, claimed.size):

@@ -76,6 +76,17 @@ if os.environ["OMPI_COMM_WORLD_RANK"] == "1":
     assert "keras 3.0.0 on rank 1" in done.stderr and "install the same on every host" in done.stderr
 
 
+def test_a_signal_that_ended_a_script_is_told(tmp_path: Path) -> None:
+    """A script that keeps no checkpoints dies of it, and says nothing itself."""
+    (tmp_path / "script.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n", encoding="utf-8")
+    command = [sys.executable, "-m", "hpcdl", "run", "script.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "up\n"
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1 and "SIGTERM, which ended the ranks" in told and "Traceback" not in told
+
+
 def test_sigterm_stops_the_ranks_of_a_recipe_in_order(tmp_path: Path, small_cifar: Path) -> None:
     options = ["-n", "2", "--oversubscribe", "--data", str(small_cifar), "train.epochs=100000", "--out", "a"]
     command = [sys.executable, "-m", "hpcdl", "run", "cifar10-cnn", *options]

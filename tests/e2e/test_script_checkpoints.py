@@ -109,21 +109,21 @@ class Fails(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         raise ValueError("mine")
 
-def fit(folder, *more):
+def fit(folder, seconds, *more):
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
     model.compile(optimizer=hpcdl.distribute(keras.optimizers.SGD()), loss="mse")
-    kept = hpcdl.callbacks(folder, stall_timeout=1.0)
+    kept = hpcdl.callbacks(folder, stall_timeout=seconds)
     model.fit(hpcdl.shard((x, x), 4), callbacks=[*kept, *more], verbose=0)
 
 try:
-    fit("first", Fails())
+    fit("first", 6.0, Fails())
 except ValueError:
-    time.sleep(4)
+    time.sleep(9)  # a watchdog would have ended this rank by then
 try:
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(1)
+    time.sleep(1)  # where the signal comes at the latest
 except KeyboardInterrupt:
-    fit("second")
+    fit("second", 300.0)
     print("both")
 """
 

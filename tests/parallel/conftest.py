@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def needed(item: Any) -> bool:
         ask = getattr(getattr(item, "module", None), "needed", None)
-        return ask is None or ask(item.callspec.params["world"][1], item.callspec.params)
+        return bool(TOLD) or ask is None or ask(item.callspec.params["world"][1], item.callspec.params)
 
     left_out = [item for item in items if not needed(item)]
     items[:] = [item for item in items if needed(item)]

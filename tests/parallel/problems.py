@@ -281,5 +281,5 @@ def judged(size: int) -> dict[str, Problem]:
     return {
         name: each
         for name, each in PROBLEMS.items()
-        if size <= 2 or each.every_size or "HPCDL_TESTS_RANKS" in os.environ
+        if size <= 2 or each.every_size or os.environ.get("HPCDL_TESTS_RANKS")
     }

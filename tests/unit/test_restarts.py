@@ -11,7 +11,7 @@ from hpcdl import checkpoint
 from hpcdl.errors import ConfigError, Interrupted, LaunchError
 from hpcdl.launch.folder import reopen
 from hpcdl.launch.restarts import Restarts, run_again
-from hpcdl.launch.scripts import Told
+from hpcdl.launch.told import Told
 
 
 def test_restarts_without_progress_are_counted_and_wait_ever_longer() -> None:
