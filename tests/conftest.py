@@ -40,6 +40,14 @@ def _does(*command: str) -> bool:
         return False
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is marked thorough, unless HPCDL_TESTS_ALL=1 asks for it."""
+    if not os.environ.get("HPCDL_TESTS_ALL"):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that needs a part which is not here is skipped, or fails where the part was promised."""
     promised = os.environ.get("HPCDL_TESTS_HAVE", "").split(",")

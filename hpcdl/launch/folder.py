@@ -6,6 +6,7 @@ import re
 import shutil
 from contextlib import suppress
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 
 from hpcdl.errors import ConfigError
@@ -37,8 +38,10 @@ TASK = re.compile(r"\d+|nodes-\d+|jobs|slurm-[\d_]+\.out")
 
 
 def default_folder(name: str, now: datetime) -> Path:
-    """runs/NAME-DATE-TIME."""
-    return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}"
+    """runs/NAME-DATE-TIME, with -2, -3, … where another has begun in the same second."""
+    path = Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}"
+    later = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(each for each in chain([path], later) if not each.exists())
 
 
 def prepare(folder: Path, *, overwrite: bool) -> None:

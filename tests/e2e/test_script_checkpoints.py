@@ -37,7 +37,7 @@ def result(folder: Path) -> dict[str, Any]:
     [
         ("arrays", "death", 1, "single"),
         ("executions", "signal", 2, "mpi"),
-        pytest.param("repeat", "signal", 4, "horovod", marks=HOROVOD),
+        pytest.param("repeat", "signal", 3, "horovod", marks=HOROVOD),
     ],
 )
 def test_a_fit_that_is_started_again_ends_with_the_same_bits(

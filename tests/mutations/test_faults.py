@@ -123,6 +123,16 @@ FAULTS = {
     ),
 }
 
+FIRST = {
+    "no allreduce",
+    "ranks weigh alike however many samples they have",
+    "files written by every rank",
+    "an order that depends on the rank",
+    "statistics of one rank",
+    "a sum that is made once, when the graph is optimised",
+}
+"""One for each module's tests and engine; the others are for `make test-all`."""
+
 
 def run(copy: Path, selection: Selection, run_command: Callable[..., Any]) -> Any:
     """The selected tests, with the package that stands in a folder."""
@@ -141,13 +151,13 @@ def copy_to(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.needs("horovod") if fault.noticed_by is IDLE else ())
-        for name, fault in FAULTS.items()
-    ],
-)
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """What a fault's test needs, and whether it is one of many."""
+    needs = [pytest.mark.needs("horovod")] if FAULTS[name].noticed_by is IDLE else []
+    return needs if name in FIRST else [*needs, pytest.mark.thorough]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in FAULTS])
 def test_a_fault_is_noticed(name: str, tmp_path: Path, run_command: Callable[..., Any]) -> None:
     fault = FAULTS[name]
     copy = copy_to(tmp_path)

@@ -1,9 +1,21 @@
-"""A small network with all that depends on who computes what: moving statistics and dropout."""
+"""A small network with all that depends on who computes what, moving statistics and dropout, and what trains it."""
 
 from __future__ import annotations
 
+import os
+
 import keras
 from keras import layers
+
+LEFT_OUT = {"bf16", "fp16", "large batch", "corrected", "mixed pairs", "two phases"} | {
+    f"{kind}{name}" for name in ("after an epoch", "in phases", "scaled") for kind in ("", "resumed ", "not stopped, ")
+}
+"""Settings, and stops, that know nothing of ranks beyond what two show."""
+
+
+def judged(size: int, name: str) -> bool:
+    """Whether a world of so many ranks does a work; all of them where sizes were asked for."""
+    return size <= 2 or name not in LEFT_OUT or bool(os.environ.get("HPCDL_TESTS_RANKS"))
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int) -> keras.Model:

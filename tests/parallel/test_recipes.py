@@ -12,6 +12,7 @@ import pytest
 import small_net
 import tensorflow as tf
 from record import Array, assert_alike, assert_same, weights
+from small_net import judged
 
 from hpcdl.data.order import Share, draws, layer_seeds, permutation
 from hpcdl.data.sources import cifar
@@ -19,6 +20,11 @@ from hpcdl.models.registry import build
 
 WORK = "recipes_work.py"
 Found = list[dict[str, Any]]
+
+
+def needed(size: int, parameters: dict[str, Any]) -> bool:
+    """Whether a world of so many ranks has what a test judges."""
+    return judged(size, str(parameters.get("name")))
 
 
 def standard(pixels: Any) -> Any:
@@ -132,6 +138,7 @@ TOLERANCES = {
     "two epochs": 2e-5,
     "mixed pairs": 2e-6,
     "two phases": 5e-6,
+    "uneven": 2e-6,
     "held out": 1e-5,
     "target": 2e-6,
     "bf16": 2e-2,
@@ -148,7 +155,7 @@ def test_every_setting_gives_what_one_rank_gives(ranks: Found, name: str) -> Non
     assert_same(weights(ranks[0], name), expected, atol=TOLERANCES[name])
     wires = {"fp16", "bf16"} if len(ranks) == 1 else set()  # one rank sends nothing
     same = wires | ({"small", "target"} if name == "target" else {"target"})  # which only stops early
-    names = [] if name in wires else {"small", *TOLERANCES} - {name} - same
+    names = [] if name in wires else [each for each in {"small", *TOLERANCES} - {name} - same if _done(ranks, each)]
     ours, others = weights(ranks[0], name), [weights(ranks[0], other) for other in names]
     assert all(np.abs(ours[0] - other[0]).max() > 1e-6 for other in others), "the setting does nothing"
 
@@ -202,7 +209,7 @@ def test_the_mirror_is_looked_into_at_the_end(ranks: Found, data: Path) -> None:
 
 
 def test_phases_add_up(ranks: Found) -> None:
-    for found in ranks:
+    for found in ranks if _done(ranks, "two phases") else []:
         assert (found["two phases: summary updates"], found["two phases: summary images"]) == (8, 500)
 
 
@@ -231,4 +238,9 @@ def test_another_recipe_or_data_set_on_one_rank_is_told_on_all(ranks: Found) -> 
 
 def test_all_ranks_end_with_the_same_bits(ranks: Found) -> None:
     for name in ("small", "cnn", "resnet", "ordered", *TOLERANCES):
-        assert_alike(ranks, name)
+        if _done(ranks, name):
+            assert_alike(ranks, name)
+
+
+def _done(ranks: Found, name: str) -> bool:
+    return judged(len(ranks), name)

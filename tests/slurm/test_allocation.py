@@ -34,7 +34,9 @@ def job(slurm: Cluster, folder: Path, ask: list[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("ask", "launcher", "ranks", "told"),
     [
-        (["-N2", "--ntasks-per-node=2"], "mpirun", 2, "hosts n1 n2 nodes 2 total 3"),
+        pytest.param(
+            *(["-N2", "--ntasks-per-node=2"], "mpirun", 2, "hosts n1 n2 nodes 2 total 3"), marks=pytest.mark.thorough
+        ),
         (["-N2", "--ntasks-per-node=2"], "srun", 4, "hosts n1 n1 n2 n2 nodes 2 total 10"),
         (["-N2", "-n3"], "mpirun", 3, "hosts n1 n1 n2 nodes 2 total 6"),
         (["-N1", "-n2"], "mpirun", 2, "hosts n1 n1 nodes 1 total 3"),

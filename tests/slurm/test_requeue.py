@@ -27,7 +27,7 @@ def last_weights(folder: Path) -> dict[str, np.ndarray]:
     return {f"{newest.name}/{name}": array for name, array in found.items()}
 
 
-@pytest.mark.parametrize("start", ["mpirun", "srun"])
+@pytest.mark.parametrize("start", [pytest.param("mpirun", marks=pytest.mark.thorough), "srun"])
 def test_usr2_requeues_a_job_once_and_it_ends(user: User, slurm: Cluster, start: str) -> None:
     how = ("--site", user.site(start), "--nodes", "2", "--data", "data", "--requeue", "train.epochs=12")
     how += ("train.deterministic=true",)
@@ -75,11 +75,3 @@ def test_a_job_whose_node_dies_goes_on_elsewhere(user: User, slurm: Cluster) -> 
     user("jobs", "wait", plain["job"])
     ours, theirs = last_weights(folder), last_weights(Path(plain["folder"]))
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
-
-
-def test_a_run_that_has_ended_is_not_trained_again(user: User, slurm: Cluster) -> None:
-    answer = user.submit("--nodes", "1", "--data", "data", "--requeue")
-    user("jobs", "wait", answer["job"])
-    before = len(events(Path(answer["folder"])))
-    slurm.call("sbatch", "--wait", f"--chdir={answer['folder']}", f"{answer['folder']}/job.sbatch")
-    assert len(events(Path(answer["folder"]))) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,15 @@ def test_a_folder_is_never_mixed_with_an_older_run(tmp_path: Path) -> None:
         folders.prepare(folder, overwrite=False)
     folders.prepare(folder, overwrite=True)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = []
+    for _ in range(3):
+        named.append(folders.default_folder("small", datetime(2026, 11, 25, 19, 37, 5)))
+        folders.prepare(named[-1], overwrite=False)
+    assert [path.name for path in named] == [f"small-20261125-193705{more}" for more in ("", "-2", "-3")]
 
 
 def test_an_older_benchmark_goes_with_its_report(tmp_path: Path) -> None:
