@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from hpcdl.cli.bench_allreduce import allreduce
 from hpcdl.cli.cluster import Account, Partition, Qos, RanksPerNode, Time
 from hpcdl.cli.options import (
     Data,
@@ -37,6 +38,9 @@ DEFAULT = "cifar10-resnet20"
 @app.callback()
 def _group() -> None:
     """Measure this machine."""
+
+
+app.command("allreduce")(allreduce)
 
 
 @app.command("scaling")

@@ -93,6 +93,12 @@ def plan_probe(folder: Path, ranks: int, engine: str, machine: Machine) -> Plan:
     return _plan(command, ranks, machine, LaunchConfig(), {})
 
 
+def plan_allreduce(folder: Path, ranks: int, engine: str, machine: Machine, threads: int) -> Plan:
+    """The line that starts ranks, of so many threads each, which time sums as `folder` asks."""
+    command = [sys.executable, "-P", "-m", "hpcdl.training.allreduce", str(folder), engine]
+    return _plan(command, ranks, machine, LaunchConfig(threads=threads), {})
+
+
 def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchConfig, env: Mapping[str, str]) -> Plan:
     # One rank starts here without mpirun, unless its host was named.
     where = machine.where if ranks > 1 or isinstance(machine.where, Listed) else HERE

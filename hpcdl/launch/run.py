@@ -59,10 +59,31 @@ def run_recipe(
         Interrupted: a signal or a limit of time stopped the ranks in order.
         HpcdlError: what the first failing rank said, or how the ranks ended.
     """
-    (folder / "ranks").mkdir(exist_ok=True)
     write_text(folder / "config.yaml", dump(config))
+    return run_ranks(plan, "config.yaml", folder, machine, environ, watch, tell, overwrite=overwrite)
+
+
+def run_ranks(
+    plan: Plan,
+    asked: str,
+    folder: Path,
+    machine: Machine,
+    environ: Mapping[str, str],
+    watch: Callable[[], None] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Starts ranks that read what they shall do in a file of their folder and leave summary.json there.
+
+    Args: as `run_recipe`, and
+        asked: name of that file, which is in the folder.
+
+    Returns, Raises: as `run_recipe`.
+    """
+    (folder / "ranks").mkdir(exist_ok=True)
     write_json(folder / "launch.json", launch_record(plan, machine))
-    apart = _open(plan.where, folder, environ, overwrite=overwrite)
+    apart = _open(plan.where, asked, folder, environ, overwrite=overwrite)
     events = folder / "events.jsonl"
     append_event(events, dated({"event": "launch", "ranks": plan.ranks}))
     code = run(
@@ -100,11 +121,11 @@ class Overdue:
         return now - self._since > END_SECONDS
 
 
-def _open(where: Where, folder: Path, environ: Mapping[str, str], *, overwrite: bool) -> tuple[str, ...]:
+def _open(where: Where, asked: str, folder: Path, environ: Mapping[str, str], *, overwrite: bool) -> tuple[str, ...]:
     if not isinstance(where, Listed):
         return ()
     try:
-        return open_folders(where, folder, ("config.yaml", "launch.json"), environ, overwrite=overwrite)
+        return open_folders(where, folder, (asked, "launch.json"), environ, overwrite=overwrite)
     except HpcdlError:
         if not (folder / "events.jsonl").exists():  # nothing has run here: the folder is as it was
             prepare(folder, overwrite=True)
