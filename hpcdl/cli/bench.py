@@ -14,6 +14,7 @@ import typer
 
 from hpcdl.cli.bench_allreduce import allreduce
 from hpcdl.cli.cluster import Account, Partition, Qos, RanksPerNode, Time
+from hpcdl.cli.made import MadeHosts, MadeRate
 from hpcdl.cli.options import (
     Data,
     DryRun,
@@ -45,6 +46,7 @@ app.command("allreduce")(allreduce)
 
 @app.command("scaling")
 def scaling(
+    context: typer.Context,
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A recipe's name or file.")] = DEFAULT,
     overrides: Overrides = None,
     ranks: Annotated[str | None, typer.Option("--ranks", help="World sizes, with commas between; default 1,2.")] = None,
@@ -59,6 +61,8 @@ def scaling(
     hosts: Hosts = None,
     interface: Interface = None,
     launcher: Launcher = "mpirun",
+    made_hosts: MadeHosts = None,
+    made_rate: MadeRate = None,
     site: Annotated[
         str | None, typer.Option("--site", help="Submit the study there, a job a node count and one for the report.")
     ] = None,
@@ -83,13 +87,14 @@ def scaling(
       hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --repeats 5 --out runs/b
       hpcdl bench scaling my.yaml --mode both --dry-run
       hpcdl bench scaling cifar10-resnet20 --ranks 1,2,4 --hosts node1:2,node2:2
+      hpcdl bench scaling cifar10-resnet20 --ranks 1,2 --made-hosts 2 --made-rate 1gbit
       hpcdl bench scaling imagenet-resnet50 --site marenostrum5-acc --account bsc00 --nodes 1,2,4
     """
     from rich.console import Console
 
     from hpcdl.bench.scaling import plans, run_study
     from hpcdl.bench.study import MODES, Study, parse_counts
-    from hpcdl.cli import cluster, prepare
+    from hpcdl.cli import cluster, made, prepare
     from hpcdl.cli.bench_site import submit_study
     from hpcdl.config.engines import resolve
     from hpcdl.launch import folder as folders
@@ -102,7 +107,8 @@ def scaling(
         raise ConfigError(f"--mode {mode}", "one of: " + ", ".join(MODES), "use --mode weak")
     if "=" in config:  # the recipe was left out
         config, overrides = DEFAULT, [config, *(overrides or [])]
-    foreign = {"--hosts": hosts, "--interface": interface, "--ranks": ranks}
+    named = {"--hosts": hosts, "--interface": interface}
+    foreign = {**named, "--ranks": ranks, "--made-hosts": made_hosts, "--made-rate": made_rate}
     here_only = {"--nodes": nodes, "--ranks-per-node": ranks_per_node, "--time": time, "--account": account}
     here_only |= {"--qos": qos, "--partition": partition}
     _refuse_options(foreign if site else here_only, "with" if site else "without")
@@ -128,7 +134,9 @@ def scaling(
         steps=steps,
         warmup=warmup,
     )
-    where = prepare.place(hosts, interface, launcher)
+    new = {"oversubscribe": oversubscribe, "dry_run": dry_run}
+    made_place = made.place(context, made_hosts, made_rate, named, max(sizes), **new)
+    where = made_place or prepare.place(hosts, interface, launcher)
     here = prepare.machine(max(sizes), where)
     check_slots(here.topology, max(sizes), oversubscribe=oversubscribe, where=where)
     place = prepare.data_path(recipe, data)

@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
+from hpcdl.cli.made import MadeHosts, MadeRate
 from hpcdl.cli.options import DryRun, Hosts, Interface, Json, Launcher, Out, Oversubscribe, Overwrite
 
 
 def allreduce(
+    context: typer.Context,
     ranks: Annotated[str, typer.Option("--ranks", help="World sizes, with commas between.")] = "1,2",
     sizes: Annotated[
         str | None, typer.Option("--bytes", help="Sizes with commas between; default 1KiB to 100MiB in seven steps.")
@@ -32,6 +34,8 @@ def allreduce(
     hosts: Hosts = None,
     interface: Interface = None,
     launcher: Launcher = "mpirun",
+    made_hosts: MadeHosts = None,
+    made_rate: MadeRate = None,
     out: Out = None,
     oversubscribe: Oversubscribe = False,
     overwrite: Overwrite = False,
@@ -45,6 +49,7 @@ def allreduce(
       hpcdl bench allreduce --ranks 1,2
       hpcdl bench allreduce --ranks 2 --bytes 1KiB,1MiB,25MiB --engines mpi --compression none,bf16
       hpcdl bench allreduce --ranks 2,4 --hosts node1:2,node2:2 --interface ib0
+      hpcdl bench allreduce --ranks 2 --made-hosts 2 --made-rate 100mbit
     """
     from rich.console import Console
 
@@ -52,7 +57,7 @@ def allreduce(
     from hpcdl.bench.allreduce import WARMUP, Sums, plans, run_sums
     from hpcdl.bench.allreduce_table import NOTES, fit_lines, table
     from hpcdl.bench.study import parse_counts
-    from hpcdl.cli import prepare
+    from hpcdl.cli import made, prepare
     from hpcdl.launch import folder as folders
     from hpcdl.launch.tuning import check_slots
 
@@ -66,7 +71,10 @@ def allreduce(
         calls=iterations,
         seconds=seconds,
     )
-    where = prepare.place(hosts, interface, launcher)
+    named = {"--hosts": hosts, "--interface": interface}
+    how = {"oversubscribe": oversubscribe, "dry_run": dry_run}
+    made_place = made.place(context, made_hosts, made_rate, named, max(counts), **how)
+    where = made_place or prepare.place(hosts, interface, launcher)
     here = prepare.machine(max(counts), where)
     check_slots(here.topology, max(counts), oversubscribe=oversubscribe, where=where)
     folder = (out or folders.default_folder("allreduce", datetime.now())).absolute()

@@ -180,8 +180,12 @@ def machine(ranks: int, where: Where = HERE) -> Machine:
         LaunchError: several ranks and no mpirun.
     """
     several = ranks > 1 or isinstance(where, Listed)
+    topology = read_topology()
+    if isinstance(where, Listed) and where.network:  # made hosts share this machine's cores, and have other names
+        cores = max(1, topology.cores // len(where.hosts))
+        topology = replace(topology, host=where.network.get("machine", topology.host), cores=cores)
     return Machine(
-        topology=read_topology(),
+        topology=topology,
         mpirun=find_mpirun(os.environ.get("PATH")) if several else None,
         root=is_root(),
         env=own_variables(),

@@ -33,7 +33,13 @@ class Host:
 
 @dataclass(frozen=True)
 class Here:
-    """This machine alone."""
+    """This machine alone.
+
+    Attributes:
+        why: no other hosts take part, where some were wanted.
+    """
+
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,14 @@ class Listed:
         ssh: the words that start ssh, without a host.
         interface: the network interface that ranks talk through, on every host; None leaves it to MPI.
         env: variables of this process that ranks on other hosts need as well.
+        network: what is known of the network that joins them, where hpcdl has made it on this one machine.
     """
 
     hosts: tuple[Host, ...]
     ssh: tuple[str, ...] = ("ssh", *SSH)
     interface: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    network: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,11 +242,12 @@ def record(where: Where) -> dict[str, Any]:
     match where:
         case Listed():
             slots = {host.name: host.slots for host in where.hosts}
-            return {"kind": "hosts", "slots": slots, "interface": where.interface}
+            network = {"network": dict(where.network)} if where.network else {}
+            return {"kind": "hosts", "slots": slots, "interface": where.interface, **network}
         case Allocation():
             return {"kind": "slurm", "job": where.job, "slots": list(where.slots)}
         case Here():
-            return {"kind": "here"}
+            return {"kind": "here", **({"why": where.why} if where.why else {})}
 
 
 def _filled(slots: Sequence[int], ranks: int) -> list[int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -142,6 +142,45 @@ def ask(argv: Sequence[str], environ: Mapping[str, str], *, seconds: float = 30.
             f"{argv[0]}: {error.strerror}", "a program that can be started", "check the path, or load its module"
         ) from None
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def hold(argv: Sequence[str], environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """Starts a process that ends when its input does: on leaving, or when this process is gone, however it went.
+
+    Args:
+        argv: the command; it says a line when it is ready, or what is wrong.
+        environ: its whole environment.
+
+    Yields:
+        Its process number, and that line, which is empty where it ended without one.
+
+    Raises:
+        LaunchError: the command cannot be started.
+    """
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        try:  # in a session of its own: a terminal's Ctrl-C is for this process, which needs it until the end
+            process = subprocess.Popen(
+                argv, env=dict(environ), stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            raise LaunchError(
+                f"{argv[0]}: {error.strerror}", "a program that can be started", "check the path"
+            ) from None
+        stack.callback(_let_go, process)
+        line = process.stdout.readline() if process.stdout else b""
+        yield process.pid, line.decode(errors="replace").strip()
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin:
+        process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    _end(process)
+    if process.stdout:
+        process.stdout.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
