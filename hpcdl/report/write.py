@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpcdl.allreduce import is_allreduce
 from hpcdl.analysis.scaling import imbalance
 from hpcdl.analysis.stats import harmonic_mean
 from hpcdl.errors import ConfigError, RecordError
 from hpcdl.records import Measurement, Results, read_results, write_bytes
-from hpcdl.report import figures
+from hpcdl.report import bandwidth, figures
 from hpcdl.report.markdown import markdown
 from hpcdl.report.merge import Source, merge, refuse_twins
 from hpcdl.report.page import html
@@ -23,17 +24,21 @@ _AGAIN = "measure again with `hpcdl bench scaling`"
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
     """Writes report.html, throughput.png, efficiency.png, results.csv, report.md and results.json to `out`.
 
+    A folder of `hpcdl bench allreduce`, which stands alone, gets bandwidth.png and results.csv.
+
     Everything is read, checked and drawn before the first file is written, and each file is written whole
     or not at all; a missing `out` is created once the records are known to be good. Where `out` is the only
     folder, its results.json stays as it is.
 
     Returns:
-        The six paths.
+        The paths.
 
     Raises:
         RecordError: a folder without usable records.
         ConfigError: no folder, or an `out` that cannot be written or whose own records would be replaced.
     """
+    if sums := [folder for folder in folders if is_allreduce(folder / RECORDS)]:
+        return _write_sums(sums, folders, out)
     sources = _sources(folders)
     own = any(_same(source.folder, out) for source in sources)
     if own and len(sources) > 1:
@@ -57,6 +62,16 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
         files[RECORDS] = f"{results.model_dump_json(by_alias=True, indent=1)}\n".encode()
     _write(files, out)
     return [out / name for name in dict.fromkeys([*files, RECORDS])]
+
+
+def _write_sums(sums: Sequence[Path], folders: Sequence[Path], out: Path) -> list[Path]:
+    """The report of an allreduce benchmark."""
+    if len(folders) > 1:
+        raise ConfigError(f"{sums[0]}, an allreduce benchmark, among others", "it alone", f"hpcdl report {sums[0]}")
+    files = bandwidth.files(sums[0])
+    _make(out)
+    _write(files, out)
+    return [out / name for name in files]
 
 
 def _sources(folders: Sequence[Path]) -> list[Source]:
