@@ -14,6 +14,7 @@ from hpcdl.cli import (
     data,
     doctor,
     evaluate,
+    forecast,
     jobs,
     models,
     predict,
@@ -47,6 +48,7 @@ app.command("run")(run.run)
 app.command("train")(train.train)
 app.add_typer(bench.app, name="bench")
 app.command("report")(report.report)
+app.command("forecast")(forecast.forecast)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("submit")(submit.submit)

@@ -134,6 +134,8 @@ class Site(Section):
     """Loaded besides, where an image runs."""
     interface: Word | None = None
     """Network interface between nodes, for NCCL's and Open MPI's TCP connections; null: they choose."""
+    network: Word | None = None
+    """Link of a node to the others, as `hpcdl forecast --network` names it; null: not known."""
     mpi: Mpi = Mpi()
     container: Container = Container()
     env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}

@@ -1,0 +1,208 @@
+"""hpcdl forecast: throughput at rank counts that nobody had."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpcdl.cli.options import Json
+from hpcdl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hpcdl.analysis.forecast import Calibrated, Point
+    from hpcdl.analysis.stepmodel import Setting
+
+MOST = 10_000_000
+
+
+def forecast(
+    path: Annotated[
+        Path, typer.Argument(metavar="DIR|TABLE.csv", help="A benchmark's folder, or a table ranks,images_per_s.")
+    ],
+    ranks: Annotated[str, typer.Option("--ranks", help="Rank counts to forecast, with commas between.")],
+    ranks_per_node: Annotated[
+        int | None, typer.Option("--ranks-per-node", min=1, help="Ranks that share a node; default as measured.")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option("--network", help="Of a node: a name as 100gbit-ib or 4x200gbit-ib, a site, or seconds α,β."),
+    ] = None,
+    inside: Annotated[
+        str | None, typer.Option("--inside", help="Between two ranks of a node: nvlink2, pcie4, …, or seconds α,β.")
+    ] = None,
+    gradients: Annotated[
+        float | None, typer.Option("--bytes", help="Bytes of gradients a step; default from the recipe's network.")
+    ] = None,
+    batch: Annotated[
+        float | None, typer.Option("--batch", help="Images of a rank a step, the same at all rank counts.")
+    ] = None,
+    global_batch: Annotated[
+        float | None, typer.Option("--global-batch", help="Images of all ranks a step, the same at all rank counts.")
+    ] = None,
+    bucket_mb: Annotated[
+        float | None, typer.Option("--bucket-mb", help="MiB of gradients that are reduced at once; default 64.")
+    ] = None,
+    images: Annotated[float | None, typer.Option("--images", help="Images an epoch, for the time to train.")] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="Epochs; default the recipe's.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Which of the measured series.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="Which of the measured series.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Which of the measured series.")] = None,
+    source: Annotated[str | None, typer.Option("--input", help="Which of the measured series.")] = None,
+    steps: Annotated[
+        int, typer.Option("--simulate", metavar="STEPS", min=0, help="Also simulate so many steps, event by event.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Forecast images/s, efficiency and time to train, what limits them, and what a change would gain.
+
+    \b
+    Examples:
+      hpcdl forecast runs/b --ranks 8,64,512 --ranks-per-node 4 --network 100gbit-ib
+      hpcdl forecast table.csv --ranks 8,64 --ranks-per-node 4 --network 4x200gbit-ib --bytes 102e6 --batch 128
+      hpcdl forecast table.csv --ranks 512 --images 1281167 --epochs 90 --json
+    """
+    counts = _counts(ranks)
+    given = {
+        "--bytes": gradients,
+        "--batch": batch,
+        "--global-batch": global_batch,
+        "--bucket-mb": bucket_mb,
+        "--images": images,
+        "--epochs": epochs,
+    }
+    for option, value in given.items():
+        if value is not None and not 0.0 < value < float("inf"):
+            raise ConfigError(f"{option} {value:g}", "a number above 0", f"see `hpcdl forecast --help` for {option}")
+    if batch is not None and global_batch is not None:
+        raise ConfigError("--batch and --global-batch", "one of them: the batch that stays", "leave one out")
+    wanted = {"engine": engine, "mode": mode, "recipe": recipe, "input": source}
+    points, setting, planned = _read(path, wanted, ranks_per_node)
+    link, per_node = _network(network)
+    changes: dict[str, Any] = {"bytes": gradients, "batch": batch, "global_batch": global_batch, "between": link}
+    if ranks_per_node is None:
+        changes["ranks_per_node"] = per_node
+    if inside is not None:
+        from hpcdl.analysis.links import find_link
+
+        changes["inside"] = find_link(inside, "--inside")
+    if bucket_mb is not None:
+        changes["bucket_bytes"] = bucket_mb * 2**20
+    if batch or global_batch:
+        setting = replace(setting, batch=None, global_batch=None)
+    setting = replace(setting, **{name: value for name, value in changes.items() if value is not None})
+
+    from hpcdl.analysis.forecast import calibrate
+
+    calibrated = calibrate(points, setting)
+    answer = _answer(calibrated, counts, images, epochs or planned, steps)
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    from hpcdl.report.forecast_text import lines
+
+    for line in lines(calibrated, answer):
+        typer.echo(line)
+
+
+def _counts(text: str) -> list[int]:
+    """The rank counts of --ranks."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch(r"[1-9]\d{0,7}", word) and int(word) <= MOST for word in words):
+        raise ConfigError(
+            f"--ranks {text}", f"whole numbers from 1 to {MOST:,}, with commas between", "--ranks 8,64,512"
+        )
+    return list(dict.fromkeys(int(word) for word in words))
+
+
+def _read(
+    path: Path, wanted: dict[str, str | None], ranks_per_node: int | None
+) -> tuple[list[Point], Setting, float | None]:
+    """Points, what is known, and the epochs that are planned."""
+    from hpcdl.analysis.stepmodel import Setting
+
+    if path.suffix == ".csv":
+        from hpcdl.analysis.table import read_table
+
+        for name, value in wanted.items():
+            if value is not None:
+                raise ConfigError(
+                    f"--{name} with a table", "a benchmark's folder, whose records tell", f"drop --{name}"
+                )
+        return read_table(path), Setting(ranks_per_node=ranks_per_node or 1), None
+
+    from hpcdl.analysis.measured import one_series, points_of, setting_of
+    from hpcdl.models.registry import check
+    from hpcdl.records import read_results
+
+    results = read_results(path if path.suffix == ".json" else path / "results.json")
+    series = one_series(results.results, **wanted)
+    setting = setting_of(series, results.config, ranks_per_node)
+    try:
+        parameters = check(results.config["model"]["name"]).parameters
+    except (ConfigError, KeyError, TypeError):
+        parameters = None
+    epochs = results.config.get("train", {}).get("epochs")
+    return points_of(series), replace(setting, bytes=None if parameters is None else 4.0 * parameters), epochs
+
+
+def _network(text: str | None) -> tuple[Any, int | None]:
+    """The link that --network names, and the ranks of a node where it is a site."""
+    from hpcdl.analysis.links import find_link
+    from hpcdl.cli.cluster import own_sites
+    from hpcdl.slurm.sites import load_site, site_names
+
+    if text is None:
+        return None, None
+    if text not in site_names(own_sites()) and not text.endswith((".yaml", ".yml")):
+        return find_link(text), None
+    site = load_site(text, own_sites())
+    if site.network is None:
+        raise ConfigError(
+            f"--network {text}, a site that does not tell its network",
+            "a site with `network`, or a link",
+            "--network 100gbit-ib, or add `network: 100gbit-ib` to a copy of the site's file",
+        )
+    return find_link(site.network), site.node.gpus or None
+
+
+def _answer(
+    calibrated: Calibrated, counts: list[int], images: float | None, epochs: float | None, steps: int
+) -> dict[str, Any]:
+    """What is printed as JSON."""
+    from hpcdl.analysis import advice
+    from hpcdl.analysis.simulate import machine_of, simulate
+
+    found = []
+    for each in calibrated.forecast(counts):
+        one: dict[str, Any] = {
+            "ranks": each.ranks,
+            "images_per_s": {"median": each.median, "low": each.low, "high": each.high},
+            "efficiency": each.efficiency,
+            "beyond_measured": max(1.0, each.ranks / calibrated.points[-1].ranks),
+        }
+        if images:
+            one["epoch_seconds"] = images / each.median
+            one["training_seconds"] = images * epochs / each.median if epochs else None
+        if steps:
+            machine, batch = machine_of(calibrated, each.ranks)
+            one["simulated_images_per_s"] = batch * steps / float(simulate(machine, each.ranks, steps).sum())
+        found.append(one)
+    top = max(counts)
+    name, share = advice.limit(calibrated, top)
+    return {
+        "forecast": found,
+        "at": top,
+        "limit": {"name": name, "share": share},
+        "shares": advice.shares(calibrated, top),
+        "changes": [
+            {"name": each.name, "gain": {"median": each.gain, "low": each.low, "high": each.high}}
+            for each in advice.changes(calibrated, top)
+        ],
+        "waste_beyond": advice.waste_beyond(calibrated),
+        "waste_looked_for_up_to": advice.REACH * calibrated.points[-1].ranks,
+    }
