@@ -81,12 +81,8 @@ def _others(setting: Setting, ranks: int) -> list[tuple[str, Setting]]:
         found.append(("16-bit compression (engine.compression=fp16)", replace(setting, carried=0.5)))
     if several:
         found.append(("a network between nodes twice as fast", replace(setting, faster=2.0 * setting.faster)))
-    if setting.global_batch is not None:
-        found.append(("twice the global batch", replace(setting, global_batch=2.0 * setting.global_batch)))
-    elif setting.batch is not None:
-        found.append(("twice the batch a rank", replace(setting, batch=2.0 * setting.batch)))
-    else:  # Seconds are those of an image, of which communication has half as many.
-        found.append(("twice the batch a rank", replace(setting, carried=0.5 * setting.carried)))
+    whose = "a rank" if setting.global_batch is None else "of all ranks"
+    found.append((f"twice the batch {whose}", replace(setting, batches=2.0 * setting.batches)))
     if setting.bytes is not None:
         sizes = [factor * setting.bucket_bytes for factor in (0.25, 4.0)]
         found += [

@@ -68,7 +68,7 @@ class Calibrated:
 
     def parts(self, ranks: Sequence[int], setting: Setting | None = None) -> Parts:
         """Where a step's seconds go, here or where something else is known."""
-        return parts(self.values, ranks, setting or self.setting, self.base)
+        return parts(self.values, ranks, setting or self.setting, self.points[0].ranks, self.base)
 
     def spread(self, name: str, draw: int) -> float:
         """A draw of `rank_spread` or `node_spread`, or what was measured of it."""
@@ -123,7 +123,7 @@ def calibrate(points: Sequence[Point], setting: Setting, *, draws: int = DRAWS, 
     shares = np.array([np.nan if point.communication is None else point.communication for point in points])
 
     def likelihood(values: Array) -> Array:
-        model = parts(values, ranks, setting, base)
+        model = parts(values, ranks, setting, ranks[0], base)
         spread = np.sqrt(_noise(values) ** 2 + errors**2)
         off = (np.log(model.rates(ranks)) - measured) / spread
         waits = (model.communication - shares) / (SHARE_ERROR + SHARE_FACTOR * shares)

@@ -45,6 +45,7 @@ class Setting:
         overlap: whether reductions run beside the backward pass.
         input_rate: images/s that the input can give one rank; infinite for synthetic images.
         rank_spread: deviation of a rank's own step over its mean.
+        batches: times the batch that was measured.
         carried: share of the bytes that travel; 0.5 with 16-bit compression of what is counted in 32.
         faster: speed of the link between nodes over what it is.
         fed: speed of the input over what it is.
@@ -60,6 +61,7 @@ class Setting:
     overlap: bool = True
     input_rate: float | None = None
     rank_spread: float | None = None
+    batches: float = 1.0
     carried: float = 1.0
     faster: float = 1.0
     fed: float = 1.0
@@ -67,8 +69,8 @@ class Setting:
     def images(self, ranks: Array) -> Array:
         """Images of a rank a step; 1 where that is not known, so that times are those of one image."""
         if self.global_batch is not None:
-            return self.global_batch / ranks
-        return np.full_like(ranks, self.batch or 1.0)
+            return self.batches * self.global_batch / ranks
+        return np.full_like(ranks, self.batches * (self.batch or 1.0))
 
     @property
     def timed(self) -> bool:
@@ -127,14 +129,15 @@ class Parts:
         return rates
 
 
-def parts(values: Array, ranks: Sequence[int], setting: Setting, base: float) -> Parts:
+def parts(values: Array, ranks: Sequence[int], setting: Setting, first: int, base: float) -> Parts:
     """The model.
 
     Args:
         values: [draws, unknowns], in deviations from the priors' medians.
         ranks: rank counts.
         setting: what is known.
-        base: seconds of an image on one rank at the fewest ranks measured.
+        first: the fewest ranks measured.
+        base: seconds of an image on one rank there.
     """
     p = np.asarray(ranks, dtype=np.float64)
     on_node = np.minimum(p, setting.ranks_per_node)
@@ -147,13 +150,15 @@ def parts(values: Array, ranks: Sequence[int], setting: Setting, base: float) ->
     images = setting.images(p)
     start = of("start") if setting.timed else 0.0
     compute = base * of("compute") * (images + start)
+    # A reduction takes as long however few images a rank has: an unknown one is told in the first batch's time.
+    unit = base * of("compute") * (setting.images(np.array([float(first)])) / setting.batches + start)
     full = max(setting.ranks_per_node - 1.0, 1.0)
 
     def level(name: str, link: Link | None, size: Array) -> Array:
         faster = setting.faster if name == "between" else 1.0
         if link is None or setting.bytes is None or not setting.timed:
             share: Array = of(name, untold=True) * setting.carried / faster * (size - 1.0) / size
-            return share * compute
+            return share * unit
         reached = faster * (1.0 if link.given else np.minimum(1.0, of(name)))
         transfer: Array = network.ring(setting.carried * setting.bytes, size, Cost(0.0, link.cost.beta)) / reached
         return transfer + setting.buckets * network.best(0.0, size, Cost(link.cost.alpha, 0.0))
