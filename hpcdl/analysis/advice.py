@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def changes(calibrated: Calibrated, ranks: int) -> list[Change]:
 
 
 def waste_beyond(calibrated: Calibrated) -> int | None:
-    """The rank count whose doubling adds less than half of what it would add without loss.
+    """The rank count from which on every doubling adds less than half of what it would add without loss.
 
     None: there is none up to 64 times the most ranks measured.
     """
@@ -68,10 +69,11 @@ def waste_beyond(calibrated: Calibrated) -> int | None:
     while counts[-1] < REACH * most:
         counts.append(2 * counts[-1])
     medians = [each.median for each in calibrated.forecast(counts)]
-    for count, rate, doubled in zip(counts, medians, medians[1:], strict=False):
-        if doubled / rate - 1.0 < WASTE:
-            return count
-    return None
+    worth = [
+        count for count, (rate, more) in zip(counts[1:], pairwise(medians), strict=True) if more / rate - 1 >= WASTE
+    ]
+    beyond = max(worth, default=first)
+    return beyond if beyond < counts[-1] else None
 
 
 def _others(setting: Setting, ranks: int) -> list[tuple[str, Setting]]:

@@ -19,7 +19,7 @@ DRAWS = 1000
 SEED = 0
 DRIFT = 0.05
 """Relative deviation of the model itself for each doubling beyond the most ranks measured. Chosen after looking:
-intervals without it held 83 % of 201 held-out published points, with it 93 % (benchmarks/README.md)."""
+intervals without it hold 82 % of 201 held-out published points, with it 93 % (benchmarks/README.md)."""
 SHARE_ERROR, SHARE_FACTOR = 0.02, 0.2
 """How well a measured share of communication must be met: 2 % of a step, and a fifth of itself."""
 

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.float64]
-MOVES = 12
-"""Steps of the random walk at each power."""
+MOVES = 48
+"""Steps of the random walk at each power. With 12, forecasts of tables that two explanations fit differed by 8 %
+(standard deviation over seeds); with 48, which takes 0.3 s, by 1 %, and in one of six by 3 %."""
 
 
 def draw(likelihood: Callable[[Array], Array], unknowns: int, *, draws: int, seed: int) -> Array:

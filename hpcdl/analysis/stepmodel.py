@@ -185,7 +185,7 @@ def parts(values: Array, ranks: Sequence[int], setting: Setting, first: int, bas
         window=window,
         exposed=network.exposed_equal(reduction, setting.buckets, window),
         serial=compute * of("serial") * (p - 1.0),
-        input=(images / setting.input_rate if setting.input_rate else feeding) / setting.fed,
+        input=(compute * 0.0 + images / setting.input_rate if setting.input_rate else feeding) / setting.fed,
         images=images,
     )
 

@@ -14,7 +14,8 @@ from hpcdl.cli.options import Json
 from hpcdl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hpcdl.analysis.forecast import Calibrated, Point
+    from hpcdl.analysis.forecast import Point
+    from hpcdl.analysis.links import Link
     from hpcdl.analysis.stepmodel import Setting
 
 MOST = 10_000_000
@@ -97,15 +98,16 @@ def forecast(
     setting = replace(setting, **{name: value for name, value in changes.items() if value is not None})
 
     from hpcdl.analysis.forecast import calibrate
+    from hpcdl.report.forecast_answer import answer
 
     calibrated = calibrate(points, setting)
-    answer = _answer(calibrated, counts, images, epochs or planned, steps)
+    found = answer(calibrated, counts, images=images, epochs=epochs or planned, steps=steps)
     if as_json:
-        typer.echo(json.dumps(answer))
+        typer.echo(json.dumps(found))
         return
     from hpcdl.report.forecast_text import lines
 
-    for line in lines(calibrated, answer):
+    for line in lines(calibrated, found):
         typer.echo(line)
 
 
@@ -125,7 +127,7 @@ def _read(
     """Points, what is known, and the epochs that are planned."""
     from hpcdl.analysis.stepmodel import Setting
 
-    if path.suffix == ".csv":
+    if path.suffix == ".csv" or (path.is_file() and path.suffix != ".json"):
         from hpcdl.analysis.table import read_table
 
         for name, value in wanted.items():
@@ -150,14 +152,15 @@ def _read(
     return points_of(series), replace(setting, bytes=None if parameters is None else 4.0 * parameters), epochs
 
 
-def _network(text: str | None) -> tuple[Any, int | None]:
+def _network(text: str | None) -> tuple[Link | None, int | None]:
     """The link that --network names, and the ranks of a node where it is a site."""
+    if text is None:
+        return None, None
+
     from hpcdl.analysis.links import find_link
     from hpcdl.cli.cluster import own_sites
     from hpcdl.slurm.sites import load_site, site_names
 
-    if text is None:
-        return None, None
     if text not in site_names(own_sites()) and not text.endswith((".yaml", ".yml")):
         return find_link(text), None
     site = load_site(text, own_sites())
@@ -168,41 +171,3 @@ def _network(text: str | None) -> tuple[Any, int | None]:
             "--network 100gbit-ib, or add `network: 100gbit-ib` to a copy of the site's file",
         )
     return find_link(site.network), site.node.gpus or None
-
-
-def _answer(
-    calibrated: Calibrated, counts: list[int], images: float | None, epochs: float | None, steps: int
-) -> dict[str, Any]:
-    """What is printed as JSON."""
-    from hpcdl.analysis import advice
-    from hpcdl.analysis.simulate import machine_of, simulate
-
-    found = []
-    for each in calibrated.forecast(counts):
-        one: dict[str, Any] = {
-            "ranks": each.ranks,
-            "images_per_s": {"median": each.median, "low": each.low, "high": each.high},
-            "efficiency": each.efficiency,
-            "beyond_measured": max(1.0, each.ranks / calibrated.points[-1].ranks),
-        }
-        if images:
-            one["epoch_seconds"] = images / each.median
-            one["training_seconds"] = images * epochs / each.median if epochs else None
-        if steps:
-            machine, batch = machine_of(calibrated, each.ranks)
-            one["simulated_images_per_s"] = batch * steps / float(simulate(machine, each.ranks, steps).sum())
-        found.append(one)
-    top = max(counts)
-    name, share = advice.limit(calibrated, top)
-    return {
-        "forecast": found,
-        "at": top,
-        "limit": {"name": name, "share": share},
-        "shares": advice.shares(calibrated, top),
-        "changes": [
-            {"name": each.name, "gain": {"median": each.gain, "low": each.low, "high": each.high}}
-            for each in advice.changes(calibrated, top)
-        ],
-        "waste_beyond": advice.waste_beyond(calibrated),
-        "waste_looked_for_up_to": advice.REACH * calibrated.points[-1].ranks,
-    }

@@ -48,7 +48,8 @@ def _basis(calibrated: Calibrated) -> Iterator[str]:
     if untold:
         yield f"communication: from the points alone and wide priors, for {text.listing(untold)} is not told"
     else:
-        yield f"communication: {text.number((setting.bytes or 0.0) / 1e6)} MB a step in {setting.buckets:.0f} buckets"
+        size, buckets = text.number((setting.bytes or 0.0) / 1e6), text.count(round(setting.buckets), "bucket")
+        yield f"communication: {size} MB a step in {buckets}"
     repeated = any(point.error for point in points)
     yield (
         "intervals (95 %): what the points leave open of the model"
