@@ -104,7 +104,7 @@ def test_sigterm_stops_the_ranks_of_a_recipe_in_order(tmp_path: Path, small_cifa
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     events = tmp_path / "a" / "events.jsonl"
     deadline = monotonic() + 120
-    while not (events.exists() and "progress" in events.read_text(encoding="utf-8")):
+    while not (events.exists() and '"epoch"' in events.read_text(encoding="utf-8")):
         assert process.poll() is None and monotonic() < deadline
         sleep(0.2)
     ours = psutil.Process(process.pid).children(recursive=True)

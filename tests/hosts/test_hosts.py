@@ -134,7 +134,7 @@ def test_sigterm_leaves_nothing_behind_on_either_host(hosts: Hosts, tmp_path: Pa
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     events = tmp_path / "a" / "events.jsonl"
     deadline = monotonic() + 120
-    while not (events.exists() and "progress" in events.read_text(encoding="utf-8")):
+    while not (events.exists() and '"epoch"' in events.read_text(encoding="utf-8")):
         assert process.poll() is None and monotonic() < deadline
         sleep(0.2)
     assert all(any("hpcdl train" in line for line in hosts.processes(name)) for name in ("h1", "h2"))

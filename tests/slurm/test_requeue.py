@@ -71,7 +71,7 @@ def test_a_job_whose_node_dies_goes_on_elsewhere(user: User, slurm: Cluster) -> 
     finally:
         slurm.repair(dead)
     [restart] = [event for event in events(folder) if event["event"] == "restart"]
-    assert int(str(restart["from_update"])) % 5 == 0 and int(str(restart["from_update"])) > 0
+    assert int(str(restart["from_update"])) > 0
     user("jobs", "wait", plain["job"])
     ours, theirs = last_weights(folder), last_weights(Path(plain["folder"]))
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
