@@ -68,8 +68,8 @@ class Usage(Record):
     host: str
     cpu_percent: float
     """Of one processor, by all ranks of the node together: 200 is two of them, always busy."""
-    memory_gib: float
-    """The ranks' largest resident memory, added up; pages that they share count for each."""
+    memory_gib: float | None
+    """Largest resident memory of all ranks together; pages that they share count for each."""
     gpu_percent: float | None
     """Mean over time and GPUs (NVML)."""
     gpu_memory_gib: float | None
@@ -125,7 +125,8 @@ class Measurement(Record):
     """"weak": the batch a rank stays; "strong": the global batch stays."""
     recipe: str
     input: str
-    """Where the images came from, e.g. "real" or "synthetic"."""
+    """"real" images, a "stand-in" for them that was made and is read as they are, or "synthetic": random pixels in
+    memory, without reading, decoding or augmenting."""
     global_batch: int
     micro_batch: int
     threads: int
