@@ -86,7 +86,9 @@ def run_study(
                 run_recipe(plan, config, place, machine, environ, overwrite=overwrite)
             except Interrupted as stopped:
                 told = f"{stopped.received}, {number - 1} of {len(every)} starts made"
-                raise Interrupted(told, "the end of the study", "go on with --resume") from None
+                raise Interrupted(
+                    told, "the end of the study", "go on with the same command, and `bench scaling` with --resume"
+                ) from None
         if start.mode == ACCURACY:
             ended = read_trained(place, folder, study.target or 0.0)
             trained[start] = ended
