@@ -25,11 +25,12 @@ endif
 TENSORS   := ^(import|from) (tensorflow|keras)|hpcdl\.(training|models|engine)|data\.(pipeline|augment|decode|mixing|color|windows|feed|rows)
 ON_LATEST := tests/parallel $(foreach each,evaluate readme script_checkpoints,tests/e2e/test_$(each).py)
 
-.PHONY: help install demo test test-all test-latest lint types imports check
+.PHONY: help install demo scaling test test-all test-latest lint types imports check
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install, train a CIFAR-10 network on 2 ranks, measure scaling, write the report"
+	@echo "make scaling      install, measure benchmarks/suites/this-machine.yaml, write its report to benchmarks/results; goes on after a kill"
 	@echo "make test         install, run the tests"
 	@echo "make test-all     also those that show more of the same, and every world size with both engines; hours"
 	@echo "make test-latest  the tests with the newest TensorFlow and Keras, engine mpi, in .venv-latest"
@@ -56,6 +57,11 @@ demo: install
 	$(HPCDL) bench scaling cifar10-resnet20 --ranks 1,2 --oversubscribe --repeats 3 --steps 8 --warmup 4 --out runs/demo-scaling --overwrite
 	$(HPCDL) report runs/demo-scaling
 	@echo "open runs/demo-scaling/report.html"
+
+# What is there of it in runs/this-machine is not measured again.
+scaling: install
+	$(HPCDL) bench suite benchmarks/suites/this-machine.yaml --out runs/this-machine
+	$(HPCDL) report runs/this-machine/*/ --out benchmarks/results/$$(date +%F)-scaling
 
 # Tests that start ranks take all cores by themselves; the others leave one idle. Both are run, whatever the first finds.
 define run_tests

@@ -24,9 +24,9 @@ WARMUP = 10
 
 def rate(folder: Path) -> float:
     """Images/s of a finished run, whose steps have equal batches."""
-    tables = [read_steps(path, WARMUP) for path in sorted((folder / "ranks").glob("*.steps.csv"))]
-    slowest = [max(float(row["step_seconds"]) for row in rows) for rows in zip(*tables, strict=True)]
-    return int(tables[0][0]["images"]) / median(slowest)
+    tables = [read_steps(path) for path in sorted((folder / "ranks").glob("*.steps.csv"))]
+    steps = sorted(tables[0])[WARMUP:]
+    return tables[0][steps[0]]["images"] / median([max(table[step]["step"] for table in tables) for step in steps])
 
 
 def job(folder: Path, options: argparse.Namespace, *more: str) -> float:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpcdl.errors import RecordError
 
-SCHEMA = 1
+SCHEMA = 2
 STARTS = "starts.jsonl"
 """The file in which a scaling study tells how far it is."""
 
@@ -52,9 +52,32 @@ class RankTiming(Record):
     """End of one step to the end of the next; an epoch's first step begins with the epoch."""
     input: list[float]
     """Waiting for the batch."""
+    compute: list[float]
+    """From the batch until this rank's last gradient."""
     communication: list[float]
     """Exposed: from this rank's last gradient until the averaged gradients are there. It holds
-    the wait for slower ranks."""
+    the wait for slower ranks. What is left of a step is the update, and Python."""
+    cpu: list[float]
+    """Processor seconds of this process, in all its threads."""
+
+
+class Usage(Record):
+    """What the measured steps of one start took of one node; None where the machine does not tell."""
+
+    node: int
+    host: str
+    cpu_percent: float
+    """Of one processor, by all ranks of the node together: 200 is two of them, always busy."""
+    memory_gib: float | None
+    """Largest resident memory of all ranks together; pages that they share count for each."""
+    gpu_percent: float | None
+    """Mean over time and GPUs (NVML)."""
+    gpu_memory_gib: float | None
+    """Largest, added up over GPUs."""
+    energy_joules: float | None
+    """Of processors (RAPL) and GPUs (NVML), as far as they tell; all that ran on the node is in it."""
+    absent: list[str]
+    """What the machine does not tell, and why, as "energy: no RAPL counter in /sys/class/powercap"."""
 
 
 class Repetition(Record):
@@ -73,6 +96,10 @@ class Repetition(Record):
     images: int
     """Images in the measured steps, over all ranks."""
     images_per_s: float
+    allreduce_bytes: int
+    """That a rank hands to the allreduce in an update, as they travel; 0 for one rank."""
+    usage: list[Usage]
+    """Of each node."""
     ranks: list[RankTiming]
 
 
@@ -84,7 +111,8 @@ class StepSeconds(Record):
     input: float
     communication: float
     compute: float
-    """Median of what is left of a step without input wait and exposed communication."""
+    other: float
+    """Median of what is left of a step without input wait, compute and exposed communication."""
 
 
 class Measurement(Record):
@@ -97,7 +125,8 @@ class Measurement(Record):
     """"weak": the batch a rank stays; "strong": the global batch stays."""
     recipe: str
     input: str
-    """Where the images came from, e.g. "real" or "synthetic"."""
+    """"real" images, a "stand-in" for them that was made and is read as they are, or "synthetic": random pixels in
+    memory, without reading, decoding or augmenting."""
     global_batch: int
     micro_batch: int
     threads: int
@@ -115,7 +144,31 @@ class Measurement(Record):
     step_seconds: StepSeconds
     communication_share: float
     """Exposed communication over step time, of all measured steps."""
+    allreduce_bytes: int
+    """As in its repetitions."""
     repetitions: list[Repetition]
+
+
+class ToAccuracy(Record):
+    """How long training took to reach a test accuracy; each start trains from the beginning."""
+
+    engine: str
+    ranks: int
+    nodes: int
+    recipe: str
+    input: str
+    global_batch: int
+    target: float
+    reached: int
+    """Starts that reached it."""
+    seconds: Interval | None
+    """From the first update, evaluations included, of the starts that reached it; None: none did."""
+    epochs: list[float]
+    """Of each start that reached it."""
+    best: list[float]
+    """Best test accuracy of each start."""
+    runs: list[str]
+    """Folders of the runs' own records, relative to the results file."""
 
 
 class Results(Record):
@@ -123,6 +176,7 @@ class Results(Record):
 
     schema_: int = Field(SCHEMA, alias="schema")
     results: list[Measurement]
+    accuracy: list[ToAccuracy] = []
     environment: dict[str, Any]
     command: list[str]
     created: str

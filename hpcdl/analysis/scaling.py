@@ -66,22 +66,23 @@ def measurements(points: Sequence[Point], *, seed: int = stats.SEED) -> list[Mea
 def step_seconds(timings: Sequence[RankTiming]) -> tuple[StepSeconds, float]:
     """Seconds of a step, and the share of exposed communication in all step time.
 
-    Medians are over every step given, so they need not add up: the median of a sum is not the sum of medians.
+    Medians are over every step given, so they need not add up: the median of a sum is not the sum of medians. What
+    is left of a step, `other`, is its own time less that of the parts, at least 0.
 
     Raises:
         RecordError: no steps, lists of unequal length, or a step time that is not above zero.
     """
     for timing in timings:
-        if not len(timing.step) == len(timing.input) == len(timing.communication):
-            raise RecordError(
-                f"rank {timing.rank} with {len(timing.step)} step, {len(timing.input)} input and "
-                f"{len(timing.communication)} communication times",
-                "as many of each",
-                _FIX,
-            )
-    step = np.array([second for timing in timings for second in timing.step])
-    input_wait = np.array([second for timing in timings for second in timing.input])
-    communication = np.array([second for timing in timings for second in timing.communication])
+        lengths = {part: len(getattr(timing, part)) for part in _PARTS}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{count} {part}" for part, count in lengths.items())
+            raise RecordError(f"rank {timing.rank} with {told} times", "as many of each", _FIX)
+    step, input_wait, compute, communication = (
+        np.array([second for timing in timings for second in getattr(timing, part)]) for part in _PARTS
+    )
+    parts = np.concatenate([input_wait, compute, communication])
+    if parts.size and not (np.isfinite(parts).all() and float(parts.min()) >= 0.0):
+        raise RecordError(f"a part of a step of {float(parts.min()):g} s", "finite times from zero", _FIX)
     if step.size and float(step.min()) <= 0.0:
         raise RecordError(f"a step of {float(step.min()):g} s", "steps above zero", _FIX)
     seconds = StepSeconds(
@@ -89,7 +90,8 @@ def step_seconds(timings: Sequence[RankTiming]) -> tuple[StepSeconds, float]:
         p95=stats.percentile(step.tolist(), 95.0),
         input=stats.median(input_wait.tolist()),
         communication=stats.median(communication.tolist()),
-        compute=stats.median((step - input_wait - communication).tolist()),
+        compute=stats.median(compute.tolist()),
+        other=stats.median(np.maximum(step - input_wait - compute - communication, 0.0).tolist()),
     )
     return seconds, float(communication.sum() / step.sum())
 
@@ -155,6 +157,7 @@ def _measurement(point: Point, rate: Interval, base: Point, base_rate: Interval,
         base_ranks=base.ranks,
         step_seconds=seconds,
         communication_share=share,
+        allreduce_bytes=max(each.allreduce_bytes for each in point.repetitions),
         repetitions=list(point.repetitions),
     )
 
@@ -179,4 +182,5 @@ def _refuse_twins(points: Sequence[Point]) -> None:
         seen.add(key)
 
 
+_PARTS = ("step", "input", "compute", "communication")
 _FIX = "measure again with `hpcdl bench scaling`"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpcdl.analysis.scaling import Point, measurements
 from hpcdl.errors import RecordError
-from hpcdl.records import SCHEMA, Measurement, Results, read_results
+from hpcdl.records import SCHEMA, Measurement, Results, ToAccuracy, read_results
 
 
 def join(folder: Path, command: Sequence[str]) -> Results:
@@ -40,6 +40,9 @@ def join(folder: Path, command: Sequence[str]) -> Results:
     return Results(
         schema=SCHEMA,
         results=measurements(points),
+        accuracy=[
+            _moved(each, part.relative_to(folder)) for part, results in parts.items() for each in results.accuracy
+        ],
         environment={part.name: results.environment for part, results in parts.items()},
         command=list(command),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -62,6 +65,10 @@ def _point(m: Measurement, part: Path) -> Point:
         cores=m.cores,
         repetitions=repetitions,
     )
+
+
+def _moved(accuracy: ToAccuracy, part: Path) -> ToAccuracy:
+    return accuracy.model_copy(update={"runs": [(part / run).as_posix() for run in accuracy.runs]})
 
 
 _FIX = "submit the missing points again with `hpcdl bench scaling --site`"

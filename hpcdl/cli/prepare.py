@@ -59,17 +59,35 @@ def recipe(config: str, overrides: Sequence[str], ranks: int, engine: str = "aut
 
 
 def data_path(config: RunConfig, option: str | None) -> Path:
-    """Where the recipe's data are: --data, the recipe's path, HPCDL_DATA, ./data.
+    """Where the recipe's data are: --data, the recipe's path, HPCDL_DATA, ./data; nowhere with data.synthetic.
 
     Raises:
         DataError: not there.
     """
+    from hpcdl.data.images import MEMORY
     from hpcdl.data.sources.registry import SOURCES, locate
 
+    if config.data.synthetic:
+        return Path(MEMORY)
     named = [("--data", option), ("data.path", config.data.path)]
     path = locate(config.data.source, named, search_places()).resolve()
     SOURCES[config.data.source].check(path)
     return path
+
+
+def has_data(config: RunConfig) -> bool:
+    """Whether any of the places that hold any data set holds the recipe's; one that it names itself must.
+
+    Raises:
+        DataError: HPCDL_DATA names nothing.
+    """
+    from hpcdl.data.sources.registry import locate
+
+    places = search_places()
+    try:
+        return bool(config.data.path or locate(config.data.source, [], places))
+    except DataError:
+        return False
 
 
 def search_places() -> list[tuple[str, str | None]]:

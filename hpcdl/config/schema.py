@@ -72,6 +72,9 @@ class DataConfig(Section):
     """The first so many classes, or those of these names; null: all."""
     per_class: Positive | None = None
     """At most so many training images a class, always the same ones; null: all."""
+    synthetic: Positive | None = None
+    """So many random images, made once in memory, in place of the set's: nothing is read or decoded, for benchmarks of
+    all but the input. null: the set's."""
     validation: Fraction = 0.0
     """Share of the training images, spread evenly over the set, that is held out and evaluated after every epoch."""
     size: Positive | None = None
@@ -352,8 +355,8 @@ class RunConfig(Section):
             raise ValueError("data.validation above 0 and train.evaluate=true with train.patience, which watches it")
         if train.target is not None and train.evaluate is not True:
             raise ValueError("train.evaluate=true with train.target, a test accuracy")
-        if train.steps is not None and self.phases:
-            raise ValueError("train.steps=null with phases, which count epochs")
+        if train.steps is not None and len(self.phases) > 1:
+            raise ValueError("train.steps=null with several phases, which count epochs")
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+MEMORY = "memory"
+"""The path of a set of random pixels, which was read nowhere."""
 Labels = npt.NDArray[np.int32]
 
 
@@ -71,7 +73,7 @@ class ImageSet:
     path: str
     """Where it was read."""
     synthetic: bool
-    """True for a stand-in that hpcdl made, False for the real images."""
+    """True for a stand-in that hpcdl made, or random pixels, False for the real images."""
     mean: tuple[float, ...]
     """Channel means of the real set's training pixels in [0, 1], for normalize: standard; one a channel."""
     std: tuple[float, ...]
@@ -81,4 +83,6 @@ class ImageSet:
     def origin(self) -> str:
         """A sentence for reports."""
         kind = "synthetic stand-in for" if self.synthetic else "real"
+        if self.path == MEMORY:
+            kind = "random pixels in place of"
         return f"{kind} {self.name}: {len(self.train)} training and {len(self.test)} test images"

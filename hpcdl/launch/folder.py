@@ -32,8 +32,10 @@ RUN = (
 RUN_MARKS = ("launch.json", "events.jsonl", "submission.json")
 """A folder with one of these is a run's; hpcdl writes them first."""
 PICTURES = ("throughput.png", "efficiency.png", "bandwidth.png")
-BENCH = ("results.json", STARTS, "runs", "report.html", "report.md", "results.csv", *PICTURES)
-START = re.compile(r"(weak|strong|plain|mpi|horovod)-\d+-\d+")
+STUDY, SUITE = "study.json", "suite.json"
+"""What a benchmark and a suite were asked for."""
+BENCH = ("results.json", STARTS, STUDY, "runs", "report.html", "report.md", "results.csv", *PICTURES)
+START = re.compile(r"(weak|strong|accuracy|plain|mpi|horovod)(-(real|synthetic)-(single|mpi|horovod))?-\d+-\d+")
 TASK = re.compile(r"\d+|nodes-\d+|jobs|slurm-[\d_]+\.out")
 """What a submission leaves besides: an array's runs, a study's points and jobs, and Slurm's logs."""
 

@@ -25,14 +25,14 @@ class Points:
         engine: a name, and not auto, so that one rank is a point of the same series.
         repeats: starts.
         steps: measured steps of each start.
-        warmup: steps before them.
+        warmup: steps before them, or auto.
     """
 
     mode: str
     engine: str
     repeats: int
     steps: int
-    warmup: int
+    warmup: str
 
 
 def plan_study(config: RunConfig, nodes: Sequence[int], request: Request, site: Site) -> dict[int, Job]:
@@ -69,7 +69,7 @@ def study_packages(
         command = [
             *(*hpcdl, "bench", "scaling", str(where.folder / "config.yaml")),
             *("--ranks", str(job.ranks), "--mode", points.mode, "--engine", points.engine),
-            *("--repeats", str(points.repeats), "--steps", str(points.steps), "--warmup", str(points.warmup)),
+            *("--repeats", str(points.repeats), "--steps", str(points.steps), "--warmup", points.warmup),
             *("--data", str(where.data), "--out", str(where.folder / name), "--overwrite"),
             *(["--launcher", f"srun:{site.mpi.pmi}"] if site.mpi.start == "srun" else []),
         ]

@@ -120,7 +120,7 @@ def _training(config: RunConfig, data: ImageSet, session: Session, workers: int)
         images, labels = batch
         [share] = shares(len(images), len(images), config.train.micro_batch, 0, 1)
         seeds = layer_seeds(replica.state.random_layers, config.train.seed, 0, 0, share, share.micros)
-        sums, _ = replica.step(
+        sums, *_ = replica.step(
             images, labels, tf.constant(seeds), tf.constant(0), tf.constant(share.micros), tf.constant(0.0)
         )
         return int(sums.numpy()[2])

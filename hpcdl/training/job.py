@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from socket import gethostname
@@ -34,6 +35,7 @@ from hpcdl.training.session import Session, join
 from hpcdl.training.timing import COLUMNS, StepTimes
 from hpcdl.training.trainer import Care, Emit, make_network
 from hpcdl.training.unwritten import Unwritten
+from hpcdl.training.usage import Meters, Sampler
 
 CHECKPOINTS, STOPPED = "checkpoints", "stopped.json"
 RESTARTS = "SLURM_RESTART_COUNT"
@@ -72,7 +74,8 @@ def execute(
     session = join(environ, config.engine.name)
     beat("joining the ranks")
     leader = session.world.is_leader
-    placement = session.engine.gather_objects(_place(session))
+    meters = Meters() if session.world.local_rank == 0 else None
+    placement = session.engine.gather_objects(_place(session, meters))
     journal, end = Journal(out / "events.jsonl"), Unwritten(out)
 
     def emit(event: dict[str, Any]) -> None:
@@ -112,7 +115,11 @@ def execute(
     care = Care(keeper, interrupt, beat)
     steps = out / "ranks" / f"{session.world.rank}.steps.csv"
     try:
-        with StepTimes(steps, go_on=resume is not None) as times:
+        with StepTimes(steps, go_on=resume is not None) as times, ExitStack() as stack:
+            if meters:
+                node = [place["process"] for place in placement if place["node"] == session.world.node]
+                usage = out / "ranks" / f"{session.world.rank}.usage.csv"
+                stack.enter_context(Sampler(usage, meters, node, lambda: times.made))
             trainer, result = train_phases(config, images, session, times, emit, start, care)
             if leader and not (out / "config.yaml").exists():
                 complain(f"{out} has vanished, with what it held; it is made again for what is left to write")
@@ -203,7 +210,14 @@ def _ends(split: Split) -> bytes:
     return b"".join(split.read(np.array([0, len(split) - 1])))
 
 
-def _place(session: Session) -> dict[str, Any]:
+def _place(session: Session, meters: Meters | None) -> dict[str, Any]:
     world = session.world
-    cpus = sorted(os.sched_getaffinity(0))
-    return {"rank": world.rank, "host": gethostname(), "node": world.node, "local_rank": world.local_rank, "cpus": cpus}
+    return {
+        "rank": world.rank,
+        "host": gethostname(),
+        "node": world.node,
+        "local_rank": world.local_rank,
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "process": os.getpid(),
+        **({"absent": meters.absent} if meters else {}),
+    }

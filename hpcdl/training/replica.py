@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from collections.abc import Callable
+from time import perf_counter, time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from hpcdl.engine.base import Engine
+from hpcdl.engine.base import Engine, reducible
 from hpcdl.training.loss import Loss, cross_entropy
 from hpcdl.training.state import State
 from hpcdl.training.views import probabilities
@@ -73,7 +75,7 @@ class Replica:
         first: tf.Tensor,
         micros: tf.Tensor,
         vote: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One update.
 
         Args:
@@ -86,7 +88,8 @@ class Replica:
                 gradients, so that all learn of it at the same update, at no cost.
 
         Returns:
-            [loss, hits, images, votes] summed over ranks, and the seconds of exposed communication.
+            [loss, hits, images, votes] summed over ranks; when this rank's last gradient was there, as `clock` tells
+            it; and the seconds of exposed communication.
         """
         rows = self._rows(images, labels, seeds)
         with tf.control_dependencies([each for row in rows for each in row]):
@@ -96,7 +99,7 @@ class Replica:
         with tf.control_dependencies(totals):
             seconds = self._now() - begin
         self._update(totals, micros)
-        return tf.concat([totals[-1], [votes]], axis=0), seconds
+        return tf.concat([totals[-1], [votes]], axis=0), begin, seconds
 
     def _apply(self, totals: Tensors, micros: tf.Tensor) -> None:
         """What the sums over all ranks make of weights, the optimizer's state and moving statistics."""
@@ -105,9 +108,29 @@ class Replica:
         self.optimizer.apply([each / tf.cast(images, each.dtype) for each in gradients], self.model.trainable_variables)
         self.state.add(added, micros)
 
+    def allreduce_bytes(self, micros: int) -> int:
+        """What this rank hands to the engine's sums in an update of so many micro-batches over all ranks, as it
+        travels: gradients, moving statistics, three sums and the vote. 0 for one rank alone."""
+        if self._engine.size == 1:
+            return 0
+        like = [*self._like(), tf.zeros([])]
+        elements = [int(each.shape.num_elements() or 1) for each in like]
+        if self._ordered:
+            return 4 * (micros * sum(elements[:-1]) + 1)
+        widths = [reducible(np.dtype(each.dtype.as_numpy_dtype)).itemsize for each in like]
+        for at, each in enumerate(like[: len(self.model.trainable_variables)]):
+            if self._wire is not None and each.dtype == tf.float32:
+                widths[at] = self._wire.size
+        return sum(count * width for count, width in zip(elements, widths, strict=True))
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock of the times that `step` answers, in seconds."""
+        # TensorFlow's own clock, which is the system's, is refused where operations must be deterministic.
+        return perf_counter if self._ordered else time
+
     def _now(self) -> tf.Tensor:
-        # TensorFlow's own clock is refused where operations must be deterministic.
-        return tf.numpy_function(perf_counter, [], tf.float64) if self._ordered else tf.timestamp()
+        return tf.numpy_function(self.clock, [], tf.float64) if self._ordered else tf.timestamp()
 
     def _rows(self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> list[Tensors]:
         """The row of each micro-batch of this rank; with one pass, of all of them together."""

@@ -7,9 +7,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Self
 
-from hpcdl.training.journal import Journal
+from hpcdl.training.journal import Journal, complain
 
-HEADER = "step,images,step_seconds,input_seconds,communication_seconds\n"
+PARTS = ("step", "input", "compute", "communication", "cpu")
+"""Of what the seconds are, in the order in which `StepTimes.add` takes them; see records.RankTiming."""
+HEADER = ",".join(["step", "images", *(f"{part}_seconds" for part in PARTS)]) + "\n"
 COLUMNS = HEADER.count(",") + 1
 FLUSH_SECONDS = 1.0
 
@@ -19,13 +21,19 @@ class StepTimes:
 
     Args:
         path: the file.
-        go_on: after what an earlier start of the run has written; steps that it lost come twice.
+        go_on: after what an earlier start of the run has written; steps that it lost come twice. A file of another
+            version is set aside.
     """
 
     def __init__(self, path: Path, *, go_on: bool = False) -> None:
-        if not go_on:
-            with suppress(OSError):
+        with suppress(OSError):
+            if not go_on:
                 path.write_text(HEADER, encoding="ascii")
+            elif path.exists() and not path.read_bytes().startswith(HEADER.encode()):
+                path.rename(path.with_suffix(".old.csv"))
+                complain(f"{path} has the columns of another version, and is now {path.stem}.old.csv")
+        self.made = 0
+        """Steps since this start."""
         self._journal = Journal(path, HEADER)
         self._flushed = perf_counter()
 
@@ -34,9 +42,10 @@ class StepTimes:
         """Steps that are not in the file."""
         return self._journal.lost
 
-    def add(self, step: int, images: int, seconds: float, waited: float, communicated: float) -> None:
-        """One step: images over all ranks; seconds in all, waiting for input, and in exposed communication."""
-        self._journal.add(f"{step},{images},{seconds:.7f},{waited:.7f},{communicated:.7f}\n")
+    def add(self, step: int, images: int, *seconds: float) -> None:
+        """One step: its number, images over all ranks, and the seconds of each of PARTS."""
+        self._journal.add(f"{step},{images},{','.join(f'{each:.7f}' for each in seconds)}\n")
+        self.made += 1
         now = perf_counter()
         if now - self._flushed > FLUSH_SECONDS:
             self._journal.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import keras
@@ -149,6 +149,7 @@ class Trainer:
             "images": whole.images,
             "updates": progress.made,
             "seconds": progress.seconds,
+            "allreduce_bytes": self._replica.allreduce_bytes(max(share.micros for share in self._shares)),
         }
         return summary | ({"stopped": progress.stopped} if progress.stopped else {})
 
@@ -196,26 +197,29 @@ class Trainer:
         progress, config, recent = self._progress, self._config.train, Meter()
         first = progress.epochs * len(self._shares)
         end = min(first + len(self._shares), self.updates)
-        start = perf_counter()
+        start, busy = perf_counter(), process_time()
         for update in range(progress.made, end):
             part = self._shares[update - first]
             images, labels = next(batches)
-            ready = perf_counter()
+            ready, called = perf_counter(), self._replica.clock()
             self._set_rate(update)
             rows = -(-(part.stop - part.start) // config.micro_batch)
             seeds = layer_seeds(
                 self._replica.state.random_layers, config.seed, progress.epochs, update - first, part, rows
             )
             vote = tf.constant(float(self._asked() is not None))
-            sums, communication = self._replica.step(
+            sums, computed, communication = self._replica.step(
                 images, labels, tf.constant(seeds), tf.constant(part.first), tf.constant(part.micros), vote
             )
-            sums, communication = sums.numpy(), float(communication)
+            sums, compute, communication = sums.numpy(), max(0.0, float(computed) - called), float(communication)
             _check_finite(sums[0], f"update {update + 1}")
             if self._check:
                 self._check.step(update + 1)
-            now = perf_counter()
-            self._times.add(self._before + update, int(sums[2]), now - start, ready - start, communication)
+            now, used = perf_counter(), process_time()
+            self._times.add(
+                *(self._before + update, int(sums[2])),
+                *(now - start, ready - start, compute, communication, used - busy),
+            )
             for each in (progress.epoch, recent, progress.whole):
                 each.add(sums[:3], now - start)
             progress.made, progress.seconds = update + 1, before + now - began
@@ -223,7 +227,7 @@ class Trainer:
             if recent.seconds > max(PROGRESS_SECONDS, progress.whole.seconds / 1000):
                 self._emit({"event": "progress", "epoch": progress.epochs + 1, "update": update + 1, **recent.means()})
                 recent = Meter()
-            start = now
+            start, busy = now, used
             if sums[3]:
                 self._leave()
             if update + 1 < end:

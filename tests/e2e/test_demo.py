@@ -28,7 +28,13 @@ def test_run_bench_and_report(hpcdl: Run, small_cifar: Path, tmp_path: Path) -> 
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert (summary["world_size"], summary["updates"], summary["images"]) == (2, 16, 500)
     assert summary["images_per_s"] > 0 and 0 <= summary["test_accuracy"] <= 1
-    assert sorted(path.name for path in (run / "ranks").iterdir()) == ["0.log", "0.steps.csv", "1.log", "1.steps.csv"]
+    assert sorted(path.name for path in (run / "ranks").iterdir()) == [
+        "0.log",
+        "0.steps.csv",
+        "0.usage.csv",
+        "1.log",
+        "1.steps.csv",
+    ]
     events = [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     kinds = [event["event"] for event in events if event["event"] != "progress"]
     assert kinds == ["launch", "start", "epoch", "epoch", "checkpoint", "end"]

@@ -76,7 +76,9 @@ def test_a_recipe_on_two_hosts_is_a_recipe_in_one_process(hosts: Hosts, tmp_path
     for name, weights in _weights(one).items():
         assert np.array_equal(weights, _weights(two)[name]), name
     # What h2's rank wrote there has come back, and nothing that marks folders is left.
-    assert {path.name for path in (two / "ranks").iterdir()} == {"0.log", "0.steps.csv", "1.log", "1.steps.csv"}
+    assert {path.name for path in (two / "ranks").iterdir()} == {
+        f"{rank}.{each}" for rank in (0, 1) for each in ("log", "steps.csv", "usage.csv")
+    }
     assert not list(two.glob(".*"))
     assert json.loads((two / "launch.json").read_text(encoding="utf-8"))["hosts"]["slots"] == {"h1": 1, "h2": 1}
 

@@ -139,7 +139,7 @@ def test_more_ranks_than_micro_batches_are_refused_with_a_batch_that_fits() -> N
         ),
         (["schedule.momentum_correction=true", "optimizer.name=sgd"], "and not with sgd and momentum None"),
         (["train.deterministic=true", "engine.compression=fp16"], "as they are, and not fp16"),
-        (["train.steps=5", "phases=[{epochs: 1}]"], "train.steps=null with phases"),
+        (["train.steps=5", "phases=[{epochs: 1}, {epochs: 1}]"], "train.steps=null with several phases"),
         (["train.target=0.9", "train.evaluate=false"], "train.evaluate=true with train.target"),
         (["schedule.momentum_correction=true", "optimizer.name=lars", "optimizer.momentum=0.9"], "not with lars"),
         (["optimizer.name=sgd", "optimizer.epsilon=0.1"], "sgd takes"),

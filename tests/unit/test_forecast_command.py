@@ -15,7 +15,7 @@ from hpcdl.analysis.scaling import Point as Measured
 from hpcdl.analysis.scaling import measurements
 from hpcdl.cli.app import app
 from hpcdl.errors import HpcdlError
-from hpcdl.records import RankTiming, Repetition, Results, write_json
+from hpcdl.records import SCHEMA, RankTiming, Repetition, Results, write_json
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def records(
         return [
             RankTiming(
                 rank=rank, host="n", node=0, local_rank=rank, cpus=[rank], step=step, input=[0.0] * 10,
-                communication=[wait] * 10,
+                compute=[0.09] * 10, communication=[wait] * 10, cpu=[0.1] * 10,
             )
             for rank in range(count)
         ]  # fmt: skip
@@ -54,7 +54,7 @@ def records(
         rate = count * (320.0 - 4.0 * count + index)
         return Repetition(
             index=index, run=f"runs/{index}", started="2026-01-01T00:00:00Z", warmup_steps=1, steps=10, seconds=1.0,
-            images=int(rate), images_per_s=rate, ranks=timings(count),
+            images=int(rate), images_per_s=rate, allreduce_bytes=0, usage=[], ranks=timings(count),
         )  # fmt: skip
 
     points = [
@@ -66,7 +66,12 @@ def records(
     ]  # fmt: skip
     config = {"model": {"name": "resnet20"}, "engine": {"bucket_mb": 25.0}, "train": {"epochs": 10}}
     document = Results(
-        schema=1, results=measurements(points), environment={}, command=["hpcdl"], created="2026-01-01", config=config
+        schema=SCHEMA,
+        results=measurements(points),
+        environment={},
+        command=["hpcdl"],
+        created="2026-01-01",
+        config=config,
     )
     Path("b").mkdir()
     write_json(Path("b/results.json"), document)

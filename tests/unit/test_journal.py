@@ -22,6 +22,7 @@ from hpcdl.training.journal import Journal, complain
 from hpcdl.training.timing import HEADER, StepTimes
 from hpcdl.training.unwritten import Unwritten
 
+SECONDS = (1.0, 0.0, 0.5, 0.25, 0.75)
 REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EIO, errno.ESTALE]
 
 
@@ -126,18 +127,28 @@ def test_steps_that_cannot_be_written_do_not_end_training(
 ) -> None:
     path = tmp_path / "0.steps.csv"
     with StepTimes(path) as times:
-        times.add(0, 4, 1.0, 0.0, 0.0)
+        times.add(0, 4, *SECONDS)
         refuse(errno.ENOSPC)
-        times.add(1, 4, 1.0, 0.0, 0.0)
+        times.add(1, 4, *SECONDS)
     assert times.lost == 2 and path.read_text() == HEADER
     assert str(path) in capsys.readouterr().err
     refuse(None)
     with StepTimes(path, go_on=True) as times:
-        times.add(2, 4, 1.0, 0.0, 0.0)
-    assert path.read_text() == HEADER + "2,4,1.0000000,0.0000000,0.0000000\n" and times.lost == 0
+        times.add(2, 4, *SECONDS)
+    assert path.read_text() == HEADER + "2,4,1.0000000,0.0000000,0.5000000,0.2500000,0.7500000\n" and times.lost == 0
     with StepTimes(tmp_path / "gone" / "0.steps.csv") as times:
-        times.add(0, 4, 1.0, 0.0, 0.0)
+        times.add(0, 4, *SECONDS)
     assert times.lost == 1
+
+
+def test_steps_of_another_version_are_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "0.steps.csv"
+    path.write_text("step,images,step_seconds\n0,4,1.0\n")
+    with StepTimes(path, go_on=True) as times:
+        times.add(1, 4, *SECONDS)
+    assert path.read_text().startswith(HEADER) and len(path.read_text().splitlines()) == 2
+    assert (tmp_path / "0.steps.old.csv").read_text().endswith("0,4,1.0\n")
+    assert "another version" in capsys.readouterr().err
 
 
 def test_a_complaint_on_a_full_disk_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

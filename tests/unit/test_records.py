@@ -41,12 +41,12 @@ def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"schema": 2}', "schema 2"),
+        ('{"schema": 1, "results": []}', "schema 1"),
         ('{"results": []}', "schema None"),
         ("[1]", "schema None"),
         ('{"schema": 1', "not JSON"),
-        ('{"schema": 1, "results": []}', "environment"),
-        ('{"schema": 1, "results": [], "environment": {}, "command": [], "created": "", "config": {}, "x": 1}', "x"),
+        ('{"schema": 2, "results": []}', "environment"),
+        ('{"schema": 2, "results": [], "environment": {}, "command": [], "created": "", "config": {}, "x": 1}', "x"),
     ],
 )
 def test_results_of_another_kind_are_refused(tmp_path: Path, text: str, told: str) -> None:

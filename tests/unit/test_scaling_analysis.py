@@ -16,6 +16,7 @@ def timing(
     step: Sequence[float] = (0.1, 0.1),
     input_wait: Sequence[float] = (0.01, 0.01),
     communication: Sequence[float] = (0.02, 0.02),
+    compute: Sequence[float] | None = None,
 ) -> RankTiming:
     return RankTiming(
         rank=rank,
@@ -25,7 +26,9 @@ def timing(
         cpus=[rank],
         step=list(step),
         input=list(input_wait),
+        compute=[0.05] * len(step) if compute is None else list(compute),
         communication=list(communication),
+        cpu=[0.09] * len(step),
     )
 
 
@@ -39,6 +42,8 @@ def repetition(rate: float, ranks: Sequence[RankTiming] | None = None) -> Repeti
         seconds=100.0 / rate if rate > 0.0 else 1.0,
         images=100,
         images_per_s=rate,
+        allreduce_bytes=400,
+        usage=[],
         ranks=[timing()] if ranks is None else list(ranks),
     )
 
@@ -99,8 +104,9 @@ def test_step_seconds_are_medians_over_all_steps() -> None:
     assert seconds.p95 == pytest.approx(0.28)
     assert seconds.input == pytest.approx(0.02)
     assert seconds.communication == pytest.approx(0.02)
-    # step - input - communication: 0.05, 0.16, 0.24, 0.10, 0.14
-    assert seconds.compute == pytest.approx(0.14)
+    assert seconds.compute == pytest.approx(0.05)
+    # step - input - compute - communication: 0.00, 0.11, 0.19, 0.05, 0.09
+    assert seconds.other == pytest.approx(0.09)
     assert share == pytest.approx(0.10 / 0.90)
 
 
@@ -145,6 +151,9 @@ def test_the_same_point_twice_is_refused() -> None:
         [timing(step=(), input_wait=(), communication=())],
         [timing(step=(0.1, 0.1, 0.1))],
         [timing(step=(0.1, 0.0))],
+        [timing(compute=(0.1,))],
+        [timing(compute=(0.1, -0.1))],
+        [timing(communication=(0.1, float("nan")))],
     ],
 )
 def test_unusable_steps_are_refused(ranks: list[RankTiming]) -> None:

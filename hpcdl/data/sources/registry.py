@@ -11,6 +11,7 @@ from hpcdl.config.schema import DataConfig
 from hpcdl.data.images import ImageSet
 from hpcdl.data.shards import manifest, reader
 from hpcdl.data.sources import arrays, cifar, folder, folder_synth, idx, imagenet, synth
+from hpcdl.data.sources.random_pixels import random_images
 from hpcdl.data.subset import Subset, narrow
 from hpcdl.errors import DataError
 
@@ -149,11 +150,14 @@ def locate(source: str, named: Sequence[Place], search: Sequence[Place]) -> Path
 
 
 def load(config: DataConfig, path: Path) -> ImageSet:
-    """The part of a data set that a recipe wants.
+    """The part of a data set that a recipe wants; with data.synthetic random pixels, and `path` is not looked at.
 
     Raises:
+        ConfigError: see `random_images`.
         DataError: something is missing or damaged, or a class is not there.
     """
+    if config.synthetic:
+        return random_images(config)
     classes = tuple(config.classes) if isinstance(config.classes, list) else config.classes
     return SOURCES[config.source].load(path, Subset(classes, config.per_class))
 

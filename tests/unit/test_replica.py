@@ -1,0 +1,54 @@
+"""What a rank hands to the engine's sums, against an engine that counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import pytest
+import tensorflow as tf
+
+from hpcdl.engine.single import SingleEngine
+from hpcdl.training.loss import cross_entropy
+from hpcdl.training.replica import Replica
+
+
+class Counting(SingleEngine):
+    """A world of two, of which one is here."""
+
+    size = 2
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def sum_tensors(
+        self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
+    ) -> list[tf.Tensor]:
+        for each in tensors:
+            width = wire.size if wire is not None and each.dtype == tf.float32 else each.dtype.size
+            self.bytes += width * (each.shape.num_elements() or 0)
+        return list(tensors)
+
+
+@pytest.mark.parametrize("wire", [None, tf.bfloat16, tf.float16])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_bytes_and_times_of_an_update(ordered: bool, wire: tf.DType | None) -> None:
+    if ordered and wire is not None:
+        return
+    layers = [keras.layers.Flatten(), keras.layers.Dense(5), keras.layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(3, activation="softmax")])
+    engine = Counting()
+    replica = Replica(model, keras.optimizers.SGD(0.1), engine, 2, cross_entropy(), ordered=ordered, wire=wire)
+    images, labels = tf.random.normal([4, 4, 4, 1], seed=1), tf.constant([0, 1, 2, 0])
+    seeds = tf.zeros([2, 0, 2], tf.int32)
+    # Eagerly, so that shapes are those of this update.
+    before = replica.clock()
+    _, begin, communication = replica._step(images, labels, seeds, tf.constant(0), tf.constant(2), tf.constant(0.0))
+    after = replica.clock()
+    assert engine.bytes == replica.allreduce_bytes(2) > 0
+    assert before <= float(begin) <= float(begin) + float(communication) <= after
+    weights = 16 * 5 + 5 + 2 * 5 + 5 * 3 + 3
+    if not ordered:
+        assert engine.bytes == weights * (4 if wire is None else 2) + 4 * (2 * 5 + 3 + 1)
+    alone = Replica(model, keras.optimizers.SGD(0.1), SingleEngine(), 2, cross_entropy(), wire=wire)
+    assert alone.allreduce_bytes(2) == 0
