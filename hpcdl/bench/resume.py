@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hpcdl.bench.study import Study
-from hpcdl.errors import ConfigError
+from hpcdl.errors import ConfigError, LaunchError
 from hpcdl.launch.folder import STUDY, prepare
 from hpcdl.launch.hosts import record
 from hpcdl.launch.plan import Machine
@@ -51,13 +54,34 @@ def open_study(folder: Path, now: Mapping[str, Any], *, resume: bool, overwrite:
 
 
 def whole(place: Path, ranks: int) -> bool:
-    """Whether a start's records are all there; what is there of one that was cut off goes, to be measured again."""
+    """Whether a start's records are all there; what is there of one that was cut off goes, to be measured again.
+
+    Raises:
+        LaunchError: ranks of it still run, as they do where hpcdl alone was killed: they would be measured with.
+    """
     tables = [place / "ranks" / f"{rank}.steps.csv" for rank in range(ranks)]
     if all(path.is_file() for path in (place / "summary.json", *tables)):
         return True
     if place.is_dir():
+        if running := _running(place):
+            told = ", ".join(map(str, running))
+            raise LaunchError(
+                f"{place}, which was cut off and whose processes still run: {told}",
+                "nothing else to run beside what is measured",
+                "wait for their end, or end them",
+            )
         shutil.rmtree(place)
     return False
+
+
+def _running(place: Path) -> list[int]:
+    """Processes of this host that were started to train in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(place) in process.cmdline():
+                found.append(process.pid)
+    return found
 
 
 def differing(then: Any, now: Any, path: str = "") -> list[str]:

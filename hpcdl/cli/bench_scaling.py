@@ -147,6 +147,11 @@ def scaling(
             recipe, parse_counts(nodes or "1,2", "--nodes"), request, points, chosen, out=out, data=data, **how
         )
         return
+    if resume and (out is None or overwrite):
+        other = "--overwrite" if overwrite else "no --out"
+        raise ConfigError(
+            f"--resume with {other}", "the folder of a study to go on with", "give --out DIR alone with it"
+        )
     if engines is not None and engine != "auto":
         raise ConfigError(f"--engines {engines} with --engine {engine}", "one of them", "leave --engine out")
     sizes = parse_counts(ranks or "1,2", "--ranks")

@@ -35,6 +35,7 @@ def suite(
     from hpcdl.bench.suite import SuiteStudy, load_suite, open_suite
     from hpcdl.cli import prepare
     from hpcdl.cli.bench_study import data_of, make_study, measure, tell_results
+    from hpcdl.launch import folder as folders
     from hpcdl.launch.tuning import check_slots
 
     listed = load_suite(file)
@@ -71,9 +72,11 @@ def suite(
             typer.echo("\n".join(f"{folder.name}/{start.name}" for start in starts(study)))
         return
     open_suite(out, listed, overwrite=overwrite)
+    for _, folder, _, _ in studies:
+        if overwrite and folder.exists():  # all at once: what is there after a kill is of this time
+            folders.prepare(folder, overwrite=True)
     command = ["hpcdl", *sys.argv[1:]]
     for study, folder, data, machine in studies:
-        how = {"quiet": False, "resume": not overwrite, "overwrite": overwrite}
-        tell_results(measure(study, folder, data, machine, command, **how))
+        tell_results(measure(study, folder, data, machine, command, quiet=False, resume=True, overwrite=False))
     names = " ".join(shlex.quote(str(out / asked.name)) for asked in listed.studies)
     typer.echo(f"next: hpcdl report {names} --out {shlex.quote(str(out / 'report'))}")

@@ -34,7 +34,7 @@ RUN_MARKS = ("launch.json", "events.jsonl", "submission.json")
 PICTURES = ("throughput.png", "efficiency.png", "bandwidth.png")
 STUDY, SUITE = "study.json", "suite.json"
 """What a benchmark and a suite were asked for."""
-BENCH = ("results.json", STARTS, STUDY, "runs", "report.html", "report.md", "results.csv", *PICTURES)
+BENCH = ("results.json", STARTS, STUDY, SUITE, "runs", "report.html", "report.md", "results.csv", *PICTURES)
 START = re.compile(r"(weak|strong|accuracy|plain|mpi|horovod)(-(real|synthetic)-(single|mpi|horovod))?-\d+-\d+")
 TASK = re.compile(r"\d+|nodes-\d+|jobs|slurm-[\d_]+\.out")
 """What a submission leaves besides: an array's runs, a study's points and jobs, and Slurm's logs."""

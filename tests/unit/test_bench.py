@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +28,7 @@ from hpcdl.bench.study import (
 )
 from hpcdl.config.load import dump, load
 from hpcdl.config.schema import RunConfig
-from hpcdl.errors import ConfigError, RecordError
+from hpcdl.errors import ConfigError, LaunchError, RecordError
 from hpcdl.launch.plan import Machine
 from hpcdl.launch.topology import Topology
 
@@ -233,6 +235,11 @@ def test_a_start_that_was_cut_off_is_measured_again(tmp_path: Path) -> None:
     run = write_start(tmp_path, [rows(0.5), rows(0.5)])
     assert whole(run, 2) and not whole(tmp_path / "nothing", 2)
     (run / "summary.json").unlink()
+    with subprocess.Popen([sys.executable, "-c", "input()", str(run)], stdin=subprocess.PIPE) as rank:
+        with pytest.raises(LaunchError, match=f"still run: {rank.pid}"):
+            whole(run, 2)
+        assert run.exists()
+        rank.communicate(b"\n")
     assert not whole(run, 2) and not run.exists()
     assert run_folder(tmp_path, Start("weak", "real", "mpi", 2, 0)).name == "weak-real-mpi-2-1"
     assert ALLOWANCE >= 10

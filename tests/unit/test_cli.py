@@ -136,6 +136,8 @@ def test_a_dry_run_prints_the_line_and_leaves_nothing(
         (["bench", "scaling", "--to-accuracy", "1.5"], "--to-accuracy 1.5", 2),
         (["bench", "scaling", "--to-accuracy", "0.5", "--input", "synthetic"], "synthetic images alone", 2),
         (["bench", "scaling", "--site", "local", "--input", "real"], "--input with --site", 2),
+        (["bench", "scaling", "--resume"], "--resume with no --out", 2),
+        (["bench", "scaling", "--resume", "--overwrite", "--out", "a"], "--resume with --overwrite", 2),
         (["bench", "suite", "nowhere.yaml", "--out", "a"], "nowhere.yaml", 2),
         (["data", "synth", "imagewoof"], "imagewoof", 2),
         (["report", "nowhere"], "nowhere", 2),
