@@ -32,6 +32,8 @@ def markdown(content: Content) -> str:
         lines += [f"## Environment{named}", ""]
         lines += [f"- {escape(key)}: {escape(value)}" for key, value in text.flatten(source.results.environment)]
         lines += ["", f"## Recipe{named}", "", *_code("\n".join(text.overrides(source.results.config))), ""]
+    for results in content.sums:
+        lines += ["## To repeat it: allreduce", "", *_code(shlex.join(results.command)), ""]
     lines += ["## How the figures were computed", "", *(f"- {escape(words)}" for words in page.method(content.points))]
     return "\n".join(lines) + "\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcdl.allreduce import AllreduceResults
+from hpcdl.allreduce import AllreduceResults, Estimate
 from hpcdl.records import ToAccuracy
 from hpcdl.report import text
 from hpcdl.report.outlook import Outlook
@@ -79,7 +79,7 @@ def forecast_table(found: Outlook) -> Table:
         for each in found.forecasts
     ]
     header = ["ranks", "forecast images/s", "forecast efficiency %", "measured images/s"]
-    return Table("What more ranks would give", header, rows, words=1)
+    return Table("What more ranks would give", header, rows, words=0)
 
 
 def allreduce_table(benchmarks: Sequence[AllreduceResults]) -> Table:
@@ -94,9 +94,20 @@ def allreduce_table(benchmarks: Sequence[AllreduceResults]) -> Table:
             low, high = (text.size(end) for end in (bus.low, bus.high))
             spread = f" {text.bracket(low, high)}" if len(bus.samples) > 1 else ""
             rows.append([key[0], key[1], str(key[2]), str(key[3]), text.size(largest.bytes)])
-            rows[-1] += [f"{text.milliseconds(largest.seconds.median)}", f"{text.size(bus.median)}{spread}"]
+            rows[-1] += [text.milliseconds(largest.seconds.median), f"{text.size(bus.median)}{spread}"]
+            fit = next((f for f in results.fits if (f.engine, f.compression, f.ranks, f.nodes) == key), None)
+            rows[-1] += [_fitted(fit.alpha, 1e6), _fitted(fit.beta, 1e9)] if fit else [NOT_MEASURED] * 2
     header = ["engine", "compression", "ranks", "nodes", "size", "milliseconds", "bus bandwidth a second"]
+    header += ["alpha µs a message", "beta ns a byte"]
     return Table("The allreduce alone, at its largest size", header, rows, words=2)
+
+
+def _fitted(value: Estimate, scale: float) -> str:
+    """A fitted cost with its interval, where the data carry it."""
+    if not value.resolved:
+        return "lost in the noise"
+    low, high = (text.quantity(scale * end) for end in (value.low, value.high))
+    return f"{text.quantity(scale * value.value)} {text.bracket(low, high)}"
 
 
 def _column(name: str, key: str, uses: Sequence[Used]) -> tuple[str, list[str]]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hpcdl.allreduce import AllreduceResults
 from hpcdl.analysis.scaling import oversubscribed
-from hpcdl.records import Measurement
+from hpcdl.records import Measurement, Results
 from hpcdl.report import canvas, machines, more_tables, tables, text
 from hpcdl.report.content import Content
 from hpcdl.report.gallery import Picture, gallery
@@ -53,7 +54,10 @@ def html(content: Content) -> str:
         others=others,
         unmeasured=unmeasured(content),
         bars=bars(content.series),
-        sources=[_source(source) for source in content.sources],
+        sources=[
+            *(_source(source.name, source.results, source.results.config) for source in content.sources),
+            *(_source("allreduce benchmark", results, {}) for results in content.sums),
+        ],
         method=method(content.points),
     )
 
@@ -162,13 +166,13 @@ def _embedded(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
 
 
-def _source(source: Source) -> dict[str, Any]:
+def _source(name: str, results: Results | AllreduceResults, config: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": source.name,
-        "created": source.results.created,
-        "command": shlex.join(source.results.command),
-        "environment": text.flatten(source.results.environment),
-        "config": "\n".join(text.overrides(source.results.config)),
+        "name": name,
+        "created": results.created,
+        "command": shlex.join(results.command),
+        "environment": text.flatten(results.environment),
+        "config": "\n".join(text.overrides(config)),
     }
 
 

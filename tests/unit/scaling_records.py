@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcdl.allreduce import AllreduceResults, Sample
+from hpcdl.allreduce import AllreduceResults, Estimate, Fit, Sample
 from hpcdl.allreduce import Point as Sum
 from hpcdl.analysis.stats import rate_interval, ratio_interval
 from hpcdl.records import (
@@ -215,7 +215,18 @@ def sums() -> AllreduceResults:
         model="ring",
         warmup_calls=3,
         points=points,
-        fits=[],
+        fits=[
+            Fit(
+                engine="plain",
+                compression="none",
+                ranks=2,
+                nodes=1,
+                sizes=3,
+                alpha=Estimate(value=1e-5, low=9e-6, high=1.1e-5),
+                beta=Estimate(value=1e-9, low=-1e-9, high=2e-9),
+                error=0.01,
+            )
+        ],
         environment={},
         command=["hpcdl", "bench", "allreduce"],
         created="2026-01-01T00:00:00Z",

@@ -137,7 +137,9 @@ def test_an_allreduce_benchmark_beside_a_study_adds_its_bandwidth(tmp_path: Path
     folders = [save(tmp_path / "a", results(engines=("mpi",), ranks=(1, 2))), save(tmp_path / "s", sums())]
     written = {path.name for path in write_report(folders, tmp_path / "out")}
     assert {"bandwidth.png", "bandwidth.svg", "report.html"} <= written
-    assert "998 MB [998 MB to 998 MB]" in (tmp_path / "out" / "report.md").read_text().replace("\\", "")
+    told = (tmp_path / "out" / "report.md").read_text().replace("\\", "")
+    assert "| 10.0 [9.00 to 11.0] | lost in the noise |" in told and "    hpcdl bench allreduce" in told
+    assert "998 MB [998 MB to 998 MB]" in told
 
 
 def test_other_machines_and_recipes_are_told() -> None:

@@ -75,8 +75,10 @@ def test_communication_is_named_as_the_limit() -> None:
 
 
 def test_imbalance_is_named_where_the_wait_is_for_the_slowest_rank() -> None:
-    words = told(results(engines=("mpi",), cores=16, loss=0.001, uneven=0.06))
-    assert "what limits is imbalance: the slowest rank takes 1.60 times the median rank's time" in words
+    words = told(
+        results(engines=("mpi",), cores=16, loss=0.001, uneven=0.06)
+    )  # (0.163 x 1.02 - 0.003) / (0.163 x 1.02 - 0.063)
+    assert "what limits is imbalance: the slowest rank takes 1.58 times the median rank's time" in words
 
 
 @pytest.mark.parametrize(
