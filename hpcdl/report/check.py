@@ -80,7 +80,8 @@ def _timing(timing: RankTiming) -> None:
 def _interval(value: Interval, what: str) -> None:
     harmonic_mean([*value.samples, value.median, value.low, value.high])
     middle = median(value.samples)
-    if not (value.low <= value.median <= value.high and math.isclose(middle, value.median, rel_tol=CLOSE)):
+    within = value.low * (1.0 - CLOSE) <= value.median <= value.high * (1.0 + CLOSE)
+    if not (within and math.isclose(middle, value.median, rel_tol=CLOSE)):
         told = f"{what}: {value.median:g} in [{value.low:g}, {value.high:g}], and a median of {middle:g}"
         raise RecordError(told, "the samples' median, within its interval", _FIX)
 

@@ -20,7 +20,10 @@ from hpcdl.report.series import Series, variant_names
 from hpcdl.report.theme import LIGHT, MARKERS, looks
 from hpcdl.report.work import Work, device_name
 
-INPUTS = "Marks: median and 95 % bootstrap interval (none for one repetition). Different points, so no line joins them."
+INPUTS = (
+    "Marks: ratio of medians with its 95 % bootstrap interval (none for one repetition); 100 % would be an input "
+    "that costs nothing. Different points, so no line joins them."
+)
 COSTS = (
     "The number at a mark is its ranks. To the left is faster, up is dearer: where a line climbs steeply, more ranks "
     "buy little. Points joined only as a guide to the eye."
@@ -29,25 +32,28 @@ ACCURACY = "Marks: median over the starts that reached it, with the 95 % bootstr
 
 
 def inputs(found: Sequence[Pair], *, note: bool = True) -> Figure:
-    """Images/s with images that were read and without, a row for each point."""
-    figure = blank(0.42 * len(found) + 0.8 + 2 * LINE, note=note)
+    """Images/s with images that were read in percent of those with synthetic ones, a row for each point."""
+    figure = blank(0.3 * len(found) + 0.8 + LINE, note=note)
     axes = figure.add_subplot()
     settings = [(pair.read.recipe, pair.read.engine, f"{pair.read.mode} scaling", pair.read.input) for pair in found]
     differ = [at for at in range(4) if len({words[at] for words in settings}) > 1]
+    recipes = list(dict.fromkeys(pair.read.recipe for pair in found))
     for row, pair in enumerate(found):
-        for aside, m, at in ((-0.13, pair.read, 0), (0.13, pair.synthetic, 1)):
-            _across(axes, m.images_per_s, row + aside, LIGHT.cycle[at], MARKERS[at])
+        low, high = pair.interval or (pair.ratio, pair.ratio)
+        samples = pair.read.images_per_s.samples if pair.interval else [pair.ratio]
+        shown = Interval(median=100.0 * pair.ratio, low=100.0 * low, high=100.0 * high, samples=samples)
+        at = recipes.index(pair.read.recipe)
+        _across(axes, shown, row, LIGHT.cycle[at % len(LIGHT.cycle)], MARKERS[at % len(MARKERS)])
+    axes.axvline(100.0, color=LIGHT.ink, linestyle=DASHES, linewidth=1.0, alpha=0.7, zorder=1)
     labels = [
-        ", ".join([*(words[at] for at in differ), f"{pair.read.ranks} ranks" if pair.read.ranks > 1 else "1 rank"])
+        ", ".join([*(words[at] for at in differ), str(pair.read.ranks)])
         for words, pair in zip(settings, found, strict=True)
     ]
-    style(axes, "images/s", "")
-    axes.set_yticks(range(len(found)), [fitted(label, 40) for label in labels], parse_math=False)
+    style(axes, "% of the images/s with synthetic images", "series, ranks" if differ else "ranks")
+    axes.set_yticks(range(len(found)), [fitted(label, 44) for label in labels], parse_math=False)
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlim(left=0.0)
-    kinds = (" and ".join(dict.fromkeys(pair.read.input for pair in found)), "synthetic")
-    handles = [_mark(at, f"{fitted(kind)} images") for at, kind in enumerate(kinds)]
-    key(figure, handles, INPUTS if note else "")
+    axes.set_xlim(0.0, max(115.0, axes.get_xlim()[1]))
+    key(figure, [], INPUTS if note else "")
     return figure
 
 
@@ -153,7 +159,3 @@ def _across(axes: Axes, value: Interval, row: float, colour: str, marker: str) -
     ends = [[max(value.median - value.low, 0.0)], [max(value.high - value.median, 0.0)]]
     bars = ends if len(value.samples) > 1 else None
     axes.errorbar([value.median], [row], xerr=bars, color=colour, marker=marker, markersize=5.5, capsize=3.5)
-
-
-def _mark(at: int, label: str) -> Line2D:
-    return Line2D([], [], color=LIGHT.cycle[at], marker=MARKERS[at], linestyle="none", label=label)

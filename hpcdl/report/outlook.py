@@ -55,7 +55,7 @@ def outlook(series: Sequence[Series], configs: Mapping[tuple[str, str, str, str]
 
 
 def _forecast(one: Series, free: tuple[Measurement, ...], config: Mapping[str, Any]) -> Outlook | str:
-    setting = setting_of(free, config, None)
+    setting = setting_of(free, config if isinstance(config.get("engine"), Mapping) else {}, None)
     reduced = free[-1].allreduce_bytes
     try:
         known = replace(setting, bytes=reduced / setting.carried if reduced else None)

@@ -64,6 +64,8 @@ def read_scaling(folder: Path) -> Results:
             f"a benchmark's folder, which holds {RECORDS}",
             "measure one with `hpcdl bench scaling`",
         )
+    if is_allreduce(records):
+        raise RecordError(f"{folder}, which is an allreduce benchmark", "a scaling study", _AGAIN)
     results = read_results(records)
     if not results.results:
         raise RecordError(f"{records} without a measurement", "at least one", _AGAIN)

@@ -50,7 +50,7 @@ def steps(series: Sequence[Series], *, note: bool = True) -> Figure:
             widths = [1000.0 * dict(parts(m))[name] for _, m in own]
             axes.barh(range(len(own)), widths, left=left, height=0.72, color=COLOURS[name], linewidth=0)
             left = [start + width for start, width in zip(left, widths, strict=True)]
-        style(axes, "milliseconds of a step", "ranks" if len(names) == 1 else "")
+        style(axes, "milliseconds of a step", "ranks" if len(names) == 1 else "series, ranks")
         axes.set_yticks(range(len(own)), [fitted(label, 40) for label in labels], parse_math=False)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")

@@ -214,7 +214,7 @@ def _images(series: Sequence[Series]) -> str:
     kinds = [kind for kind in dict.fromkeys(one.input for one in series) if kind != "real"]
     if not kinds:
         return ""
-    return f"Images: {text.listing([_KINDS.get(kind, f'{kind} ones are not the data set itself') for kind in kinds])}."
+    return f"Images: {'; '.join(_KINDS.get(kind, f'{kind} ones are not the data set itself') for kind in kinds)}."
 
 
 _KINDS = {

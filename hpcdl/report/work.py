@@ -53,8 +53,10 @@ def device_name(measurements: Sequence[Measurement]) -> str:
 
 
 def _images(document: Results) -> int | None:
-    data = document.config.get("data")
-    if not isinstance(data, Mapping) or not any(m.input == "real" for m in document.results):
+    data, recipes = document.config.get("data"), {m.recipe for m in document.results}
+    if not isinstance(data, Mapping) or recipes != {document.config.get("name")}:
+        return None
+    if not any(m.input == "real" for m in document.results):
         return None
     return None if any(_chosen(data, key) for key in ("classes", "per_class", "validation")) else _whole(data)
 

@@ -61,7 +61,8 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
 
 def schema() -> str:
     """JSON schema of results.json."""
-    return json.dumps(Results.model_json_schema(by_alias=True), indent=1) + "\n"
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | Results.model_json_schema(by_alias=True), indent=1) + "\n"
 
 
 def _files(shown: Content) -> dict[str, bytes]:
