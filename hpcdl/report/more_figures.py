@@ -77,7 +77,8 @@ def costs(series: Sequence[Series], work: Work, *, note: bool = True) -> Figure:
             colour, marker = look[one.variant]
             x = [scale * work.hours(m) for m in one.points]
             y = [work.device_hours(m) for m in one.points]
-            axes.plot(x, y, color=colour, marker=marker, markersize=5.5, linewidth=0.8)
+            joined = len({m.ranks for m in one.points}) == len(one.points)  # else some differ in nodes, not in ranks
+            axes.plot(x, y, color=colour, marker=marker, markersize=5.5, linewidth=0.8 if joined else 0.0)
             aside = ((5, 5), (-11, -12), (5, -12), (-11, 5))[at % 4]
             for m, *place in zip(one.points, x, y, strict=True):
                 axes.annotate(str(m.ranks), place, aside, textcoords="offset points", fontsize=9, color=colour)

@@ -32,7 +32,7 @@ def headline(series: Sequence[Series]) -> Series:
 
 
 def preferred(series: Sequence[Series]) -> list[Series]:
-    """The series, the headline first; synthetic images, which leave a part of the work out, after those that were read."""
+    """The series, the headline first; synthetic images, which leave work out, come after those that were read."""
 
     def rank(one: Series) -> tuple[bool, bool, int, bool, float]:
         read = one.input != SYNTHETIC

@@ -11,12 +11,13 @@ import jsonschema
 import pytest
 from scaling_records import results, save, shown, sums
 
-from hpcdl.report import more_figures, page, steps_figure
+from hpcdl.report import figures, more_figures, page, steps_figure
 from hpcdl.report.gallery import gallery
 from hpcdl.report.latex import escape, latex
 from hpcdl.report.machines import notes
 from hpcdl.report.mllog import PREFIX, mllog
 from hpcdl.report.outlook import Outlook
+from hpcdl.report.summary import preferred
 from hpcdl.report.theme import DARK, LIGHT, darkened
 from hpcdl.report.write import schema, write_report
 
@@ -159,3 +160,19 @@ def test_the_dark_drawing_has_every_colour_of_the_dark_theme() -> None:
     light = " ".join((LIGHT.paper, LIGHT.ink, LIGHT.grid, LIGHT.shade, *LIGHT.cycle, "#123456")).encode()
     dark = " ".join((DARK.paper, DARK.ink, DARK.grid, DARK.shade, *DARK.cycle, "#123456")).encode()
     assert darkened(light) == dark
+
+
+def test_points_that_differ_in_nodes_alone_are_not_joined() -> None:
+    study = results(engines=("mpi",), ranks=(1, 2), sources=["real"])
+    one, two = study.results
+    apart = two.model_copy(update={"nodes": 2})
+    for points, joined in (([one, two], True), ([one, two, apart], False)):
+        content = shown(study.model_copy(update={"results": points}))
+        lines = figures.throughput(content.series).axes[0].lines
+        through = [line for line in lines if len(line.get_xdata()) == len(points) and line.get_linestyle() == "-"]
+        assert bool(through) == joined
+
+
+def test_the_headline_is_of_images_that_were_read() -> None:
+    content = shown(results(engines=("mpi",), sources=["synthetic", "real"]))
+    assert [one.input for one in preferred(content.series)] == ["real", "synthetic"]

@@ -10,11 +10,12 @@ from scaling_records import measurement, repetition, results, shown
 
 from hpcdl.records import Results
 from hpcdl.report.content import Content
+from hpcdl.report.series import group
 from hpcdl.report.summary import summary
 
 
 def told(study: Results) -> str:
-    return " ".join(summary(shown(study).series))
+    return " ".join(summary(group(study.results)))
 
 
 def numbers(words: str) -> set[str]:
