@@ -14,7 +14,7 @@ from hpcdl.errors import ConfigError
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders that hold results.json.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders that hold results.json.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the report; default the first DIR.")] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Two DIRs: what got faster or slower from the first to the second.")
