@@ -23,6 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 PARTS = {
     "horovod": lambda: importlib.util.find_spec("horovod") is not None,
     "apptainer": lambda: shutil.which("apptainer") is not None,
+    "chromium": lambda: all(map(shutil.which, ("chromium", "chromedriver"))),
     "real": lambda: "HPCDL_DATA" in os.environ,
     "slurm": lambda: all(map(shutil.which, ("sbatch", "slurmctld", "slurmd", "munged"))) and os.geteuid() == 0,
     "slurmdbd": lambda: all(map(shutil.which, ("slurmdbd", "mariadbd", "my_print_defaults"))) and os.geteuid() == 0,

@@ -43,7 +43,7 @@ def show(
     from hpcdl.cli.prepare import search_places
     from hpcdl.data.sources.registry import SOURCES, locate
     from hpcdl.data.subset import ALL
-    from hpcdl.report.figures import png
+    from hpcdl.report.canvas import png
     from hpcdl.report.samples import class_histogram, pixels, sample_grid
 
     if source not in SOURCES:

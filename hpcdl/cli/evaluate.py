@@ -139,8 +139,8 @@ def progress_bar() -> Progress:
 def _files(result: Evaluation) -> dict[str, bytes]:
     """What is written, by name."""
     from hpcdl.analysis.classification import class_scores
+    from hpcdl.report.canvas import png
     from hpcdl.report.confusion import classes_csv, confusion_figure
-    from hpcdl.report.figures import png
 
     classes = result.data.classes
     document = json.dumps(result.document(), indent=1, allow_nan=False) + "\n"
@@ -155,7 +155,7 @@ def _files(result: Evaluation) -> dict[str, bytes]:
 def _samples(result: Evaluation) -> bytes:
     import numpy as np
 
-    from hpcdl.report.figures import png
+    from hpcdl.report.canvas import png
     from hpcdl.report.samples import pixels, prediction_caption, sample_grid
 
     shown = result.samples

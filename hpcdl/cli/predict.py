@@ -131,7 +131,7 @@ def _check_picture(out: Path) -> None:
 def _draw(out: Path, title: str, told: _Told) -> None:
     """Writes the picture of the first images."""
     from hpcdl.records import write_bytes
-    from hpcdl.report.figures import png
+    from hpcdl.report.canvas import png
     from hpcdl.report.samples import sample_grid
 
     answered = len(told.rows) - told.refused

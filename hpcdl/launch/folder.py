@@ -31,10 +31,18 @@ RUN = (
 )
 RUN_MARKS = ("launch.json", "events.jsonl", "submission.json")
 """A folder with one of these is a run's; hpcdl writes them first."""
-PICTURES = ("throughput.png", "efficiency.png", "bandwidth.png")
 STUDY, SUITE = "study.json", "suite.json"
 """What a benchmark and a suite were asked for."""
-BENCH = ("results.json", STARTS, STUDY, SUITE, "runs", "report.html", "report.md", "results.csv", *PICTURES)
+PICTURES = tuple(
+    f"{name}.{kind}"
+    for name in (
+        *("throughput", "speedup", "efficiency", "steps", "imbalance", "inputs", "cost", "accuracy", "forecast"),
+        "bandwidth",
+    )
+    for kind in ("png", "svg")
+)
+TABLES = ("report.html", "report.md", "report.tex", "results.csv", "results.schema.json", "mlperf.log", "compare.md")
+BENCH = ("results.json", STARTS, STUDY, SUITE, "runs", *TABLES, *PICTURES)
 START = re.compile(r"(weak|strong|accuracy|plain|mpi|horovod)(-(real|synthetic)-(single|mpi|horovod))?-\d+-\d+")
 TASK = re.compile(r"\d+|nodes-\d+|jobs|slurm-[\d_]+\.out")
 """What a submission leaves besides: an array's runs, a study's points and jobs, and Slurm's logs."""

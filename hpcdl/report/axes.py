@@ -5,15 +5,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from hpcdl.analysis.scaling import oversubscribed
 from hpcdl.report.series import Series, repetitions, variant_names
-from hpcdl.report.theme import Theme, looks
+from hpcdl.report.theme import LIGHT, looks
 
 WIDE = 8.0
 """From this ratio of most to fewest ranks on, the axes are logarithmic."""
@@ -35,9 +36,8 @@ def caption(series: Sequence[Series], *, dots: bool) -> list[str]:
     return sentences
 
 
-def frame(axes: Axes, own: Sequence[Series], theme: Theme, unit: str, *, wide: bool) -> None:
+def frame(axes: Axes, own: Sequence[Series], unit: str, *, wide: bool) -> None:
     """Axes with a tick at every rank count that was measured; logarithmic in ranks where `wide`."""
-    axes.set_facecolor(theme.paper)
     ranks = sorted({m.ranks for one in own for m in one.points})
     room = max(0.08, ASIDE * (len({one.variant for one in own}) / 2 + 1))
     if wide:
@@ -49,17 +49,34 @@ def frame(axes: Axes, own: Sequence[Series], theme: Theme, unit: str, *, wide: b
         axes.set_xlim(ranks[0] - margin, ranks[-1] + margin)
     axes.set_xticks(ranks, [str(count) for count in ranks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ranks", color=theme.ink, fontsize=10)
-    axes.set_ylabel(unit, color=theme.ink, fontsize=10)
-    axes.tick_params(colors=theme.ink, labelsize=9.5)
-    axes.grid(color=theme.grid, linewidth=0.6)
+    style(axes, "ranks", unit)
+
+
+def style(axes: Axes, x: str, y: str) -> None:
+    """What all axes look like, and what they are called."""
+    axes.set_facecolor(LIGHT.paper)
+    axes.set_xlabel(x, color=LIGHT.ink, fontsize=10)
+    axes.set_ylabel(y, color=LIGHT.ink, fontsize=10)
+    axes.tick_params(which="both", colors=LIGHT.ink, labelsize=9.5)
+    axes.grid(color=LIGHT.grid, linewidth=0.6)
     axes.set_axisbelow(True)
     for name, spine in axes.spines.items():
-        spine.set_color(theme.ink)
+        spine.set_color(LIGHT.ink)
         spine.set_visible(name in ("left", "bottom"))
 
 
-def shade(axes: Axes, own: Sequence[Series], theme: Theme) -> bool:
+def from_zero(axes: Axes, *, wide: bool) -> None:
+    """The upward axis of rates or ratios: from 0, or logarithmic where `wide`."""
+    if wide:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(bottom=0.0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
+
+
+def shade(axes: Axes, own: Sequence[Series]) -> bool:
     """Shades the rank counts from which on every point has more compute threads than cores."""
     points = sorted((m for one in own for m in one.points), key=lambda m: m.ranks)
     free = [m.ranks for m in points if not oversubscribed(m)]
@@ -68,7 +85,7 @@ def shade(axes: Axes, own: Sequence[Series], theme: Theme) -> bool:
         return any(oversubscribed(m) for m in points)
     left, right = axes.get_xlim()
     start = (max(free) + crowded[0]) / 2 if free else left
-    axes.axvspan(start, right, color=theme.shade, linewidth=0, zorder=0)
+    axes.axvspan(start, right, color=LIGHT.shade, linewidth=0, zorder=0)
     axes.set_xlim(left, right)
     return True
 
@@ -85,21 +102,27 @@ def places(one: Series, own: Sequence[Series], variants: Sequence[object], *, wi
     return {id(m): m.ranks + aside * step for m in one.points}
 
 
-def legend(figure: Figure, series: Sequence[Series], theme: Theme, ideal: str, crowded: bool, note: str) -> None:
+def legend(figure: Figure, series: Sequence[Series], ideal: str, crowded: bool, note: str) -> None:
     """The key under the axes, never over data, with the note as its last words."""
     names = variant_names(series)
-    handles: list[Line2D | Patch] = [
+    handles: list[Artist] = [
         Line2D([], [], color=colour, marker=marker, linewidth=0.8, label=fitted(names[variant]))
-        for variant, (colour, marker) in looks(names, theme).items()
+        for variant, (colour, marker) in looks(names).items()
     ]
-    handles.append(Line2D([], [], color=theme.ink, linestyle=DASHES, linewidth=1.0, label=ideal))
+    handles.append(Line2D([], [], color=LIGHT.ink, linestyle=DASHES, linewidth=1.0, label=ideal))
     if crowded:
         words = "hollow, grey: more compute threads than cores (oversubscribed)"
-        handles.append(Patch(facecolor=theme.shade, edgecolor=theme.ink, linewidth=0.5, label=words))
-    if note:
-        handles.append(Line2D([], [], linestyle="none", label=fitted(note, columns=72)))
-    key = figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=9, labelcolor=theme.ink)
-    for label in key.get_texts():
+        handles.append(Patch(facecolor=LIGHT.shade, edgecolor=LIGHT.ink, linewidth=0.5, label=words))
+    key(figure, handles, note)
+
+
+def key(figure: Figure, handles: Sequence[Artist], note: str, columns: int = 1) -> None:
+    """The key of a figure, below its axes; the note is its last words."""
+    shown = [*handles, *([Line2D([], [], linestyle="none", label=fitted(note, columns=72))] if note else [])]
+    drawn = figure.legend(
+        handles=shown, loc="outside lower left", frameon=False, fontsize=9, labelcolor=LIGHT.ink, ncols=columns
+    )
+    for label in drawn.get_texts():
         label.set_parse_math(False)
 
 

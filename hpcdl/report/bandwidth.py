@@ -5,51 +5,57 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from hpcdl.allreduce import MEMORY, PLAIN, AllreduceResults, Point, read_allreduce
-from hpcdl.errors import RecordError
-from hpcdl.report import figures
-from hpcdl.report.axes import DASHES
+from hpcdl.allreduce import MEMORY, PLAIN, AllreduceResults, Point
+from hpcdl.report import canvas
+from hpcdl.report.axes import DASHES, key, style
+from hpcdl.report.canvas import PANEL, blank
 from hpcdl.report.theme import LIGHT, MARKERS
 
 NAMES = {MEMORY: "copy in memory", PLAIN: "plain MPI"}
+CAPTION = (
+    "Marks: median over starts of the median call, with the 95 % bootstrap interval where there were several; "
+    "lines only guide the eye. The copy, without a bus, is bytes over seconds."
+)
 KEY = ("engine", "compression", "ranks", "nodes", "bytes")
 VALUES = ("seconds", "seconds_low", "seconds_high", "algorithm_bytes_per_s", "bus_bytes_per_s", "repetitions")
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    """What a report of such a folder holds, by name.
-
-    Raises:
-        RecordError: its records cannot be used.
-    """
-    path = folder / "results.json"
-    results = read_allreduce(path)
-    if not any(point.bus_bandwidth for point in results.points):
-        raise RecordError(f"{path} without sums over two ranks or more", "some to draw", "measure with --ranks 2")
-    return {"bandwidth.png": figures.png(figure(results)), "results.csv": csv_text(results).encode()}
+def files(results: AllreduceResults) -> dict[str, bytes]:
+    """What a report of such a benchmark alone holds, by name."""
+    drawn = figure([results])
+    return {
+        "bandwidth.png": canvas.png(drawn),
+        "bandwidth.svg": canvas.svg(drawn),
+        "results.csv": csv_text(results).encode(),
+    }
 
 
-def figure(results: AllreduceResults) -> Figure:
+def figure(benchmarks: Sequence[AllreduceResults], *, note: bool = True) -> Figure:
     """Bus bandwidth against bytes, a panel for each number of ranks: medians, with intervals of several starts."""
-    worlds = list(dict.fromkeys((point.ranks, point.nodes) for point in results.points if point.bus_bandwidth))
-    labels = list(dict.fromkeys(_label(point) for point in results.points if point.ranks > 1))
-    drawn = Figure(figsize=(figures.WIDTH, figures.PANEL * len(worlds) + 0.6), dpi=figures.DPI, layout="constrained")
+    worlds = [
+        (results, ranks, nodes)
+        for results in benchmarks
+        for ranks, nodes in dict.fromkeys((point.ranks, point.nodes) for point in results.points if point.bus_bandwidth)
+    ]
+    labels = list(dict.fromkeys(_label(p) for results in benchmarks for p in results.points if p.ranks > 1))
+    drawn = blank(PANEL * len(worlds) + 0.6, note=note)
     panels = drawn.subplots(len(worlds), 1, squeeze=False)[:, 0]
-    for axes, (ranks, nodes) in zip(panels, worlds, strict=True):
+    handles: dict[str, Artist] = {}
+    for axes, (results, ranks, nodes) in zip(panels, worlds, strict=True):
         where = f" on {nodes} hosts" if nodes > 1 else ""
         axes.set_title(f"{ranks} ranks{where}", fontsize=10, loc="left", color=LIGHT.ink)
         points = [point for point in results.points if (point.ranks, point.nodes) == (ranks, nodes)]
         for at, label in enumerate(labels):
             _draw(axes, [point for point in points if _label(point) == label], label, at)
         _frame(axes)
-    handles, names = panels[0].get_legend_handles_labels()
-    drawn.legend(handles, names, loc="outside lower left", frameon=False, fontsize=9, ncols=2, labelcolor=LIGHT.ink)
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    key(drawn, list(handles.values()), CAPTION if note else "", columns=1 if note else 2)
     return drawn
 
 
@@ -68,6 +74,8 @@ def csv_text(results: AllreduceResults) -> str:
 
 def _draw(axes: Axes, points: Sequence[Point], label: str, at: int) -> None:
     shown = [point.bus_bandwidth or point.algorithm_bandwidth for point in points]
+    if not points:
+        return
     x, y = [point.bytes for point in points], [rate.median / 1e9 for rate in shown]
     colour, memory = LIGHT.cycle[at % len(LIGHT.cycle)], label == NAMES[MEMORY]
     if memory:
@@ -82,13 +90,9 @@ def _draw(axes: Axes, points: Sequence[Point], label: str, at: int) -> None:
 def _frame(axes: Axes) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlabel("bytes on each rank", fontsize=10, color=LIGHT.ink)
-    axes.set_ylabel("bus bandwidth (GB/s)", fontsize=10, color=LIGHT.ink)
+    style(axes, "bytes on each rank", "bus bandwidth (GB/s)")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_label(value)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(color=LIGHT.grid, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def size_label(count: float) -> str:

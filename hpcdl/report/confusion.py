@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from hpcdl.analysis.classification import ClassScore
-from hpcdl.report.figures import DPI
+from hpcdl.report.canvas import DPI
 from hpcdl.report.theme import LIGHT, Theme
 
 Matrix = npt.NDArray[np.int64]

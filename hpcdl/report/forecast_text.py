@@ -73,7 +73,7 @@ def _row(each: dict[str, Any]) -> list[str]:
     rate = each["images_per_s"]
     row = [f"{each['ranks']:,}", text.number(rate["median"])]
     row += [text.bracket(text.number(rate["low"]), text.number(rate["high"])), f"{100.0 * each['efficiency']:.1f} %"]
-    row += [_duration(each[name]) for name in ("epoch_seconds", "training_seconds") if each.get(name)]
+    row += [text.duration(each[name]) for name in ("epoch_seconds", "training_seconds") if each.get(name)]
     if "simulated_images_per_s" in each:
         row.append(text.number(each["simulated_images_per_s"]))
     beyond = each["beyond_measured"]
@@ -98,9 +98,3 @@ def _advice(calibrated: Calibrated, answer: dict[str, Any]) -> Iterator[str]:
         yield f"more is waste (a doubling adds less than half): beyond {text.count(beyond, 'rank')}"
     if calibrated.setting.global_batch is None:
         yield "the batch a rank stays, so the global batch grows with the ranks; more epochs may then be needed"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120.0:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60.0:.3g} min" if seconds < 7200.0 else f"{seconds / 3600.0:,.3g} h"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os.path
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hpcdl.errors import RecordError
-from hpcdl.records import SCHEMA, Measurement, Results
+from hpcdl.records import SCHEMA, Measurement, Results, ToAccuracy
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,27 @@ def merge(sources: Sequence[Source], command: Sequence[str], out: Path) -> Resul
     """
     if len(sources) == 1:
         only = sources[0]
-        return only.results.model_copy(update={"results": [_moved(m, only, out) for m in only.results.results]})
-    owners: dict[tuple[str, str, str, str], set[str]] = {}
-    for source in sources:
-        for m in source.results.results:
-            owners.setdefault(_study(m), set()).add(source.name)
-    shared = {recipe for (_, _, recipe, _), names in owners.items() if len(names) > 1}
+        return only.results.model_copy(
+            update={
+                "results": [_moved(m, only, out) for m in only.results.results],
+                "accuracy": [_moved_runs(each, only, out) for each in only.results.accuracy],
+            }
+        )
+    shared = _shared(sources)
     merged = [
         _moved(m, source, out).model_copy(update={"recipe": _recipe(m, source, shared)})
         for source in sources
         for m in source.results.results
     ]
+    accuracy = [
+        _moved_runs(each, source, out).model_copy(update={"recipe": _recipe(each, source, shared)})
+        for source in sources
+        for each in source.results.accuracy
+    ]
     return Results(
         schema=SCHEMA,
         results=merged,
+        accuracy=accuracy,
         environment={
             source.name: {
                 **source.results.environment,
@@ -56,6 +64,16 @@ def merge(sources: Sequence[Source], command: Sequence[str], out: Path) -> Resul
         created=max(source.results.created for source in sources),
         config={source.name: source.results.config for source in sources},
     )
+
+
+def configs(sources: Sequence[Source]) -> dict[tuple[str, str, str, str], Mapping[str, Any]]:
+    """The recipe behind each series of `merge`, by engine, mode, recipe and input."""
+    shared = _shared(sources) if len(sources) > 1 else set()
+    return {
+        (m.engine, m.mode, _recipe(m, source, shared), m.input): source.results.config
+        for source in sources
+        for m in source.results.results
+    }
 
 
 def refuse_twins(measurements: Sequence[Measurement], where: str) -> None:
@@ -76,7 +94,16 @@ def _study(m: Measurement) -> tuple[str, str, str, str]:
     return m.engine, m.mode, m.recipe, m.input
 
 
-def _recipe(m: Measurement, source: Source, shared: set[str]) -> str:
+def _shared(sources: Sequence[Source]) -> set[str]:
+    """Recipes of which two sources hold the same series."""
+    owners: dict[tuple[str, str, str, str], set[str]] = {}
+    for source in sources:
+        for m in source.results.results:
+            owners.setdefault(_study(m), set()).add(source.name)
+    return {recipe for (_, _, recipe, _), names in owners.items() if len(names) > 1}
+
+
+def _recipe(m: Measurement | ToAccuracy, source: Source, shared: set[str]) -> str:
     return f"{m.recipe} ({source.name})" if m.recipe in shared else m.recipe
 
 
@@ -86,6 +113,10 @@ def _moved(m: Measurement, source: Source, out: Path) -> Measurement:
         for repetition in m.repetitions
     ]
     return m.model_copy(update={"repetitions": repetitions})
+
+
+def _moved_runs(each: ToAccuracy, source: Source, out: Path) -> ToAccuracy:
+    return each.model_copy(update={"runs": [_relative(source.folder / run, out) for run in each.runs]})
 
 
 def _relative(run: Path, out: Path) -> str:

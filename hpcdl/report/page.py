@@ -10,14 +10,18 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hpcdl.allreduce import AllreduceResults
 from hpcdl.analysis.scaling import oversubscribed
 from hpcdl.records import Measurement, Results
-from hpcdl.report import figures, tables, text
-from hpcdl.report.axes import caption
+from hpcdl.report import canvas, machines, more_tables, tables, text
+from hpcdl.report.content import Content
+from hpcdl.report.gallery import Picture, gallery
 from hpcdl.report.merge import Source
 from hpcdl.report.series import Series
+from hpcdl.report.steps_figure import parts
 from hpcdl.report.summary import summary
-from hpcdl.report.theme import DARK, LIGHT
+from hpcdl.report.theme import darkened
+from hpcdl.report.used import absent
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,42 @@ class Bar:
     words: str
 
 
-def html(results: Results, series: Sequence[Series], sources: Sequence[Source]) -> str:
+def html(content: Content) -> str:
     """report.html: inline styles, figures embedded for light and dark, no resource from elsewhere."""
     environment = Environment(
         loader=PackageLoader("hpcdl.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["tight"] = tight
+    rates, steps, *others = map(tables.condensed, content.tables())
+    pictures = [each for each in gallery(content) if each.file != "steps"]
     return environment.get_template("report.html.j2").render(
-        title=title(series),
-        created=results.created,
-        summary=summary(series),
-        data=data_notes(sources),
-        figures=_pictures(series),
-        rates=tables.condensed(tables.rate_table(series)),
-        steps=tables.condensed(tables.step_table(series)),
-        bars=bars(series),
-        sources=[_source(source) for source in sources],
-        method=method([m for one in series for m in one.points]),
+        title=title(content.series),
+        created=content.results.created,
+        summary=summary(content.series),
+        data=data_notes(content.sources),
+        notes=machines.notes(content.sources),
+        figures=[_drawn(each) for each in pictures if each.draw],
+        missing=[each for each in pictures if each.draw is None],
+        rates=rates,
+        steps=steps,
+        others=others,
+        unmeasured=unmeasured(content),
+        bars=bars(content.series),
+        sources=[
+            *(_source(source.name, source.results, source.results.config) for source in content.sources),
+            *(_source("allreduce benchmark", results, {}) for results in content.sums),
+        ],
+        method=method(content.points),
     )
+
+
+def unmeasured(content: Content) -> list[str]:
+    """What the records do not tell, and why."""
+    reasons = absent(content.points)
+    told = {reason.split(":")[0].strip().lower() for reason in reasons}
+    columns = more_tables.unmeasured(content.series)
+    plain = [f"{name}: the records do not say why" for name in columns if not any(_covers(t, name) for t in told)]
+    return reasons + plain
 
 
 def title(series: Sequence[Series]) -> str:
@@ -70,17 +92,17 @@ def data_notes(sources: Sequence[Source]) -> list[str]:
 
 
 def bars(series: Sequence[Series]) -> list[Bar]:
-    """Each point's step, split into compute, input wait and communication, on one scale within a recipe."""
+    """Each point's step, split into its parts, on one scale within a recipe."""
     points = [m for one in series for m in one.points]
     longest: dict[str, float] = {}
     for m in points:
-        longest[m.recipe] = max(longest.get(m.recipe, 0.0), sum(seconds for _, seconds in _parts(m)))
+        longest[m.recipe] = max(longest.get(m.recipe, 0.0), sum(seconds for _, seconds in parts(m)))
     return [
         Bar(
             name=f"{m.recipe}, {m.engine}, {m.mode}, {m.input}, {text.count(m.ranks, 'rank')}"
             + (" (oversubscribed)" if oversubscribed(m) else ""),
-            parts=[(name, 100.0 * seconds / longest[m.recipe]) for name, seconds in _parts(m)],
-            words=", ".join(f"{name} {text.milliseconds(seconds)} ms" for name, seconds in _parts(m)),
+            parts=[(name, 100.0 * seconds / longest[m.recipe]) for name, seconds in parts(m)],
+            words=", ".join(f"{name} {text.milliseconds(seconds)} ms" for name, seconds in parts(m)),
         )
         for m in points
     ]
@@ -103,8 +125,11 @@ def method(measurements: Sequence[Measurement]) -> list[str]:
         "Weak scaling keeps the batch of a rank, strong scaling the batch of all ranks together.",
         "Milliseconds are medians over every measured step of every rank and repetition, so the parts need not "
         "add up to the step. Communication is what compute did not hide, and holds the wait for slower ranks; "
-        "its share is the sum of it over the sum of all steps.",
+        "its share is the sum of it over the sum of all steps. Other is the update, and Python.",
         "Slowest / median rank compares the ranks' own time, the step without communication.",
+        "The allreduce is the bytes that a rank hands over in a step, as they travel. CPU, memory, GPUs and energy are "
+        "of the measured steps, of all nodes together, medians over the repetitions; energy is of all that ran there.",
+        "Core-hours count the cores that compute threads take, GPU-hours the GPUs, one a rank.",
     ]
     if fewest == 1:
         sentences.append("A point with one repetition has no interval, and nothing can be told apart from chance.")
@@ -116,6 +141,12 @@ def method(measurements: Sequence[Measurement]) -> list[str]:
     return sentences
 
 
+def _covers(reason: str, column: str) -> bool:
+    """Whether a reason that begins with "energy" tells of the column "energy J", or of "images/J"."""
+    first = column.split()[0].lower()
+    return first == reason.split()[0] or (first == "images/j" and reason.startswith("energy"))
+
+
 def tight(words: str) -> str:
     """The words with each number and its unit kept on one line."""
     for unit in ("%", "ms", "images/s"):
@@ -123,40 +154,26 @@ def tight(words: str) -> str:
     return words
 
 
-def _pictures(series: Sequence[Series]) -> list[dict[str, str]]:
-    rates = caption(series, dots=True)
-    ratios = caption(series, dots=False)
-    pictures = [_picture("Throughput against ranks", " ".join(rates), figures.throughput, series)]
-    if any(one.top.ranks > one.base.ranks for one in series):
-        pictures.append(_picture("Parallel efficiency against ranks", " ".join(ratios), figures.efficiency, series))
-    return pictures
-
-
-def _picture(name: str, words: str, draw: figures.Draw, series: Sequence[Series]) -> dict[str, str]:
-    light, dark = (_embedded(figures.svg(draw(series, theme=theme, note=False))) for theme in (LIGHT, DARK))
-    return {"name": name, "caption": words, "light": light, "dark": dark}
+def _drawn(picture: Picture) -> dict[str, str]:
+    if picture.draw is None:
+        raise ValueError(picture.file)
+    light = canvas.svg(picture.draw(note=False))
+    shown = {"light": _embedded(light), "dark": _embedded(darkened(light))}
+    return {"name": picture.name, "caption": picture.caption, **shown}
 
 
 def _embedded(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
 
 
-def _source(source: Source) -> dict[str, Any]:
+def _source(name: str, results: Results | AllreduceResults, config: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": source.name,
-        "created": source.results.created,
-        "command": shlex.join(source.results.command),
-        "environment": text.flatten(source.results.environment),
-        "config": "\n".join(text.overrides(source.results.config)),
+        "name": name,
+        "created": results.created,
+        "command": shlex.join(results.command),
+        "environment": text.flatten(results.environment),
+        "config": "\n".join(text.overrides(config)),
     }
-
-
-def _parts(m: Measurement) -> list[tuple[str, float]]:
-    s = m.step_seconds
-    return [
-        (name, max(seconds, 0.0))
-        for name, seconds in (("compute", s.compute), ("input wait", s.input), ("communication", s.communication))
-    ]
 
 
 def _span(values: Sequence[int]) -> str:

@@ -25,7 +25,7 @@ from hpcdl.data.images import Images, Labels, Split
 from hpcdl.data.inspect_images import FORMATS
 from hpcdl.errors import DataError
 from hpcdl.report.axes import DASHES
-from hpcdl.report.figures import DPI
+from hpcdl.report.canvas import DPI
 from hpcdl.report.theme import LIGHT, Theme
 
 Pixels = npt.NDArray[np.uint8]

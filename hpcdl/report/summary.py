@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from hpcdl.analysis.scaling import imbalance, oversubscribed, parted
 from hpcdl.records import Measurement, StepSeconds
 from hpcdl.report import text
+from hpcdl.report.pairs import SYNTHETIC
 from hpcdl.report.series import Series
+from hpcdl.report.used import used
 
-EVEN = 1.10
-"""Up to this slowest rank over median rank, ranks count as even."""
 GOOD = 0.90
 """From this efficiency on, nothing is said to limit."""
+BUSY = 70.0
+"""Percent of the time: GPUs that are busy for less count as unused hardware."""
 NOTABLE = 0.05
 """A part of the step below this share is no limit."""
 
@@ -25,9 +27,19 @@ def summary(series: Sequence[Series]) -> list[str]:
 
 
 def headline(series: Sequence[Series]) -> Series:
-    """The series that the summary is about: of the first recipe, the widest, then the fastest at its widest."""
-    first = [one for one in series if one.recipe == series[0].recipe]
-    return max(first, key=lambda one: (one.top.ranks > one.base.ranks, one.top.ranks, one.top.images_per_s.median))
+    """The series that the summary is about: of the first recipe the widest, then that of `preferred`."""
+    return preferred(series)[0]
+
+
+def preferred(series: Sequence[Series]) -> list[Series]:
+    """The series, the headline first; synthetic images, which leave work out, come after those that were read."""
+
+    def rank(one: Series) -> tuple[bool, bool, int, bool, float]:
+        read = one.input != SYNTHETIC
+        wide = one.top.ranks > one.base.ranks
+        return one.recipe == series[0].recipe, wide, one.top.ranks, read, one.top.images_per_s.median
+
+    return sorted(series, key=rank, reverse=True)
 
 
 def _base(head: Series) -> str:
@@ -44,9 +56,10 @@ def _gain(head: Series) -> str:
         return "Only one rank count was measured, so there is no speedup or efficiency to report."
     with_interval = len(top.images_per_s.samples) > 1 and len(base.images_per_s.samples) > 1
     span = f" {text.bracket(*(text.ratio(end) for end in top.speedup_interval))}" if with_interval else ""
+    sure = f" {text.bracket(*(f'{100.0 * end:.1f}' for end in top.efficiency_interval))}" if with_interval else ""
     told = (
         f"With {text.count(top.ranks, 'rank')} it trains {text.rate(top.images_per_s)} images/s, "
-        f"{text.ratio(top.speedup)}{span} times the base, a parallel efficiency of {text.percent(top.efficiency)}"
+        f"{text.ratio(top.speedup)}{span} times the base, a parallel efficiency of {text.percent(top.efficiency)}{sure}"
     )
     return f"{told}{_certainty(base, top)}."
 
@@ -79,11 +92,8 @@ def _others(head: Series, series: Sequence[Series]) -> str:
     reach = text.ratio(gains[0].speedup)
     if len(gains) > 1:
         reach += f" to {text.ratio(gains[-1].speedup)}"
-    return (
-        f"At its most ranks, each of the other {len(wide)} series reaches {reach} times its own base."
-        if len(wide) > 1
-        else f"The other series reaches {reach} times its own base."
-    )
+    who = "At its most ranks, each other series" if len(wide) > 1 else "The other series"
+    return f"{who} reaches {reach} times its own base."
 
 
 def _peer(head: Series, engine: str, point: Measurement) -> str:
@@ -115,24 +125,49 @@ def limit(base: Measurement, top: Measurement) -> str:
     1/ranks in strong scaling. What is beyond that is lost.
     """
     if top.ranks == base.ranks:
-        return _largest_wait(top)
+        return _largest_wait(top) + _unused(top)
     if top.efficiency >= GOOD:
-        return "no single limit stands out"
+        return "no single limit stands out" + _unused(top)
     share = (top.global_batch / top.ranks) / (base.global_batch / base.ranks)
     now, then = top.step_seconds, base.step_seconds
-    lost = {
-        "compute": now.compute - share * then.compute,
-        "communication": now.communication - share * then.communication,
-        "input": now.input - share * then.input,
-    }
+    lost = {name: getattr(now, name) - share * getattr(then, name) for name in _LIMITS}
     part = max(lost, key=lambda name: lost[name])
     if lost[part] <= 0.0:
         return f"what limits is a few long steps: 95 % take up to {text.milliseconds(now.p95)} ms{_median_step(now)}"
+    change = _change(getattr(then, part), getattr(now, part), share)
     if part == "compute":
-        return f"what limits is compute: {_change(then.compute, now.compute, share)}{_why_compute(base, top)}"
-    if part == "input":
-        return f"what limits is the wait for input: {_change(then.input, now.input, share)}"
-    return f"what limits is communication: {_change(then.communication, now.communication, share)}{_why_waiting(top)}"
+        what = "fixed costs, as compute" if share < 1.0 and not _crowded(base, top) else "compute"
+        return f"what limits is {what}: {change}{_why_compute(base, top, share)}"
+    if part == "communication" and _waited(top) >= 0.5 * lost[part]:
+        uneven = text.ratio(imbalance(top))
+        told = f"the slowest rank takes {uneven} times the median rank's time, and the others wait for it"
+        return f"what limits is imbalance: {told} in the communication, {change}{_crowd(top)}"
+    return f"what limits is {_LIMITS[part]}: {change}{_crowd(top) if part == 'communication' else ''}"
+
+
+_LIMITS = {
+    "compute": "compute",
+    "communication": "communication",
+    "input": "a slow stage, the wait for input",
+    "other": "fixed costs, the update and Python",
+}
+
+
+def _waited(top: Measurement) -> float:
+    """Seconds a step that the median rank waits for the slowest."""
+    return max(imbalance(top) - 1.0, 0.0) * (top.step_seconds.median - top.step_seconds.communication)
+
+
+def _unused(top: Measurement) -> str:
+    busy = used(top).gpu_percent
+    if busy is not None:
+        return (
+            "" if busy >= BUSY else f", but hardware is unused: GPUs are busy for {text.quantity(busy)} % of the time"
+        )
+    threads = top.ranks * top.threads
+    if threads >= top.cores:
+        return ""
+    return f", but hardware is unused: {text.count(threads, 'compute thread')} for {top.cores} cores"
 
 
 def _median_step(now: StepSeconds) -> str:
@@ -144,25 +179,24 @@ def _change(then: float, now: float, share: float) -> str:
     return f"{text.milliseconds(now)} ms a step against {text.milliseconds(then)} ms at the base{fewer}"
 
 
-def _why_compute(base: Measurement, top: Measurement) -> str:
-    threads = top.ranks * top.threads
+def _crowded(base: Measurement, top: Measurement) -> bool:
+    return oversubscribed(top) or top.threads < base.threads
+
+
+def _why_compute(base: Measurement, top: Measurement, share: float) -> str:
     if oversubscribed(top):
-        return f"; {threads} compute threads share {text.count(top.cores, 'core')} (oversubscribed)"
-    if threads < base.ranks * base.threads * top.ranks / base.ranks:
+        return _crowd(top)
+    if top.threads < base.threads:
         return f"; each rank has {text.count(top.threads, 'thread')} where the base had {base.threads}"
+    if share < 1.0:
+        return ""
     return "; the records do not say why, shared memory bandwidth and clock rates are the usual reasons"
 
 
-def _why_waiting(top: Measurement) -> str:
-    uneven = imbalance(top)
-    words = []
-    if uneven > EVEN:
-        words.append(f"it holds the wait for the slowest rank, {text.ratio(uneven)} times the median rank's time")
-    if oversubscribed(top):
-        words.append(
-            f"{top.ranks * top.threads} compute threads share {text.count(top.cores, 'core')} (oversubscribed)"
-        )
-    return f"; {', and '.join(words)}" if words else ""
+def _crowd(top: Measurement) -> str:
+    if not oversubscribed(top):
+        return ""
+    return f"; {top.ranks * top.threads} compute threads share {text.count(top.cores, 'core')} (oversubscribed)"
 
 
 def _largest_wait(top: Measurement) -> str:
@@ -175,10 +209,13 @@ def _largest_wait(top: Measurement) -> str:
 
 
 def _images(series: Sequence[Series]) -> str:
-    inputs = list(dict.fromkeys(one.input for one in series))
-    if "real" not in inputs:
-        return f"The images were {text.listing(inputs)} stand-ins, not the data set itself."
-    if inputs == ["real"]:
+    kinds = [kind for kind in dict.fromkeys(one.input for one in series) if kind != "real"]
+    if not kinds:
         return ""
-    others = text.listing([word for word in inputs if word != "real"])
-    return f"Series with {others} images used stand-ins, not the data set itself."
+    return f"Images: {'; '.join(_KINDS.get(kind, f'{kind} ones are not the data set itself') for kind in kinds)}."
+
+
+_KINDS = {
+    "synthetic": "synthetic ones are random pixels in memory, without reading, decoding or augmenting",
+    "stand-in": "stand-ins were made for the data set, and are not it",
+}

@@ -16,6 +16,11 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10.0 else f"{value:.2f}"
 
 
+def quantity(value: float) -> str:
+    """A quantity that may be far below one, with three digits."""
+    return number(value) if value >= 1.0 else f"{value:.3g}"
+
+
 def ratio(value: float) -> str:
     """A ratio, e.g. a speedup."""
     return f"{value:.2f}"
@@ -29,6 +34,21 @@ def percent(share: float) -> str:
 def milliseconds(seconds: float) -> str:
     """Seconds in milliseconds, without the unit."""
     return number(1000.0 * seconds)
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, with the unit."""
+    if seconds < 120.0:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60.0:.3g} min" if seconds < 7200.0 else f"{seconds / 3600.0:,.3g} h"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units."""
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:.3g} {unit}"
+    return f"{count:.0f} B"
 
 
 def bracket(low: str, high: str) -> str:

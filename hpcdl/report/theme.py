@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
+
+Variant = TypeVar("Variant", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,19 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Seven, against six colours: a pair comes back only after 42 variants."""
 
 
-def looks(variants: Iterable[tuple[str, str, str]], theme: Theme) -> dict[tuple[str, str, str], tuple[str, str]]:
+def looks(variants: Iterable[Variant]) -> dict[Variant, tuple[str, str]]:
     """The colour and the marker of each variant."""
     return {
-        variant: (theme.cycle[at % len(theme.cycle)], MARKERS[at % len(MARKERS)]) for at, variant in enumerate(variants)
+        variant: (LIGHT.cycle[at % len(LIGHT.cycle)], MARKERS[at % len(MARKERS)]) for at, variant in enumerate(variants)
     }
+
+
+def darkened(svg: bytes) -> bytes:
+    """A drawing for light paper in the colours for dark paper."""
+    pairs = zip(*((each.paper, each.ink, each.grid, each.shade, *each.cycle) for each in (LIGHT, DARK)), strict=True)
+    dark = {light.lower(): other for light, other in pairs}
+    return re.sub(rb"#[0-9a-fA-F]{6}\b", lambda found: _other(found[0], dark), svg)
+
+
+def _other(colour: bytes, dark: dict[str, str]) -> bytes:
+    return dark.get(colour.decode("ascii").lower(), colour.decode("ascii")).encode("ascii")

@@ -1,34 +1,33 @@
-"""Reads benchmark folders and writes the report: the one place here that touches the disk."""
+"""Writes a report: the one place here that does."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcdl.allreduce import is_allreduce
-from hpcdl.analysis.scaling import imbalance
-from hpcdl.analysis.stats import harmonic_mean
-from hpcdl.errors import ConfigError, RecordError
-from hpcdl.records import Measurement, Results, read_results, write_bytes
-from hpcdl.report import bandwidth, figures
+from hpcdl.errors import ConfigError
+from hpcdl.records import Results, write_bytes
+from hpcdl.report import bandwidth, canvas
+from hpcdl.report.content import Content, content
+from hpcdl.report.csvfile import csv_text
+from hpcdl.report.gallery import gallery
+from hpcdl.report.latex import latex
 from hpcdl.report.markdown import markdown
-from hpcdl.report.merge import Source, merge, refuse_twins
+from hpcdl.report.mllog import mllog
 from hpcdl.report.page import html
-from hpcdl.report.series import group
-from hpcdl.report.tables import csv_text
-
-RECORDS = "results.json"
-_AGAIN = "measure again with `hpcdl bench scaling`"
+from hpcdl.report.read import RECORDS, read
 
 
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Writes report.html, throughput.png, efficiency.png, results.csv, report.md and results.json to `out`.
+    """Writes report.html, each figure as PNG and SVG, results.csv, results.schema.json, report.md, report.tex,
+    mlperf.log and results.json to `out`.
 
-    A folder of `hpcdl bench allreduce`, which stands alone, gets bandwidth.png and results.csv.
+    Folders of `hpcdl bench allreduce` alone get bandwidth.png, bandwidth.svg and results.csv, one at a time.
 
     Everything is read, checked and drawn before the first file is written, and each file is written whole
-    or not at all; a missing `out` is created once the records are known to be good. Where `out` is the only
-    folder, its results.json stays as it is.
+    or not at all; a missing `out` is created once the records are known to be good. Where `out` is one of
+    the folders, its results.json stays as it is.
 
     Returns:
         The paths.
@@ -37,104 +36,66 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
         RecordError: a folder without usable records.
         ConfigError: no folder, or an `out` that cannot be written or whose own records would be replaced.
     """
-    if sums := [folder for folder in folders if is_allreduce(folder / RECORDS)]:
-        return _write_sums(sums, folders, out)
-    sources = _sources(folders)
-    own = any(_same(source.folder, out) for source in sources)
-    if own and len(sources) > 1:
+    found = read(folders)
+    sources, sums = found.sources, found.sums
+    if not sources:
+        if len(sums) > 1:
+            told = f"{len(sums)} allreduce benchmarks, and no scaling study"
+            raise ConfigError(told, "one of them, or a study beside them", f"hpcdl report {sums[0][0]}")
+        return write_files(bandwidth.files(sums[0][1]), out)
+    own = any(_same(folder, out) for folder in [source.folder for source in sources] + [folder for folder, _ in sums])
+    if own and len(sources) + len(sums) > 1:
         raise ConfigError(
-            f"--out {out}, which is one of the {len(sources)} folders",
+            f"--out {out}, which is one of the {len(sources) + len(sums)} folders",
             "a folder of its own for a report on several benchmarks, since it gets a results.json",
             "name another folder with --out",
         )
-    command = ["hpcdl", "report", *(str(source.folder) for source in sources), "--out", str(out)]
-    results = merge(sources, command, out)
-    series = group(results.results)
-    _make(out)
-    files = {
-        "report.html": html(results, series, sources).encode(),
-        "throughput.png": figures.png(figures.throughput(series)),
-        "efficiency.png": figures.png(figures.efficiency(series)),
-        "results.csv": csv_text(series).encode(),
-        "report.md": markdown(series, sources).encode(),
-    }
+    named = [str(folder) for folder in [*(source.folder for source in sources), *(folder for folder, _ in sums)]]
+    shown = content(sources, [results for _, results in sums], ["hpcdl", "report", *named, "--out", str(out)], out)
+    files = _files(shown)
     if not own:
-        files[RECORDS] = f"{results.model_dump_json(by_alias=True, indent=1)}\n".encode()
-    _write(files, out)
-    return [out / name for name in dict.fromkeys([*files, RECORDS])]
+        files[RECORDS] = f"{shown.results.model_dump_json(by_alias=True, indent=1)}\n".encode()
+    written = write_files(files, out)
+    return list(dict.fromkeys([*written, out / RECORDS]))
 
 
-def _write_sums(sums: Sequence[Path], folders: Sequence[Path], out: Path) -> list[Path]:
-    """The report of an allreduce benchmark."""
-    if len(folders) > 1:
-        raise ConfigError(f"{sums[0]}, an allreduce benchmark, among others", "it alone", f"hpcdl report {sums[0]}")
-    files = bandwidth.files(sums[0])
-    _make(out)
-    _write(files, out)
-    return [out / name for name in files]
+def schema() -> str:
+    """JSON schema of results.json."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | Results.model_json_schema(by_alias=True), indent=1) + "\n"
 
 
-def _sources(folders: Sequence[Path]) -> list[Source]:
-    if not folders:
-        raise ConfigError("no folder", "one or more folders that hold results.json", "name them: hpcdl report DIR…")
-    distinct = list({folder.resolve(): folder for folder in folders}.values())
-    names = [folder.resolve().name for folder in distinct]
-    return [
-        Source(name if names.count(name) == 1 else str(folder), folder, _checked(folder))
-        for name, folder in zip(names, distinct, strict=True)
-    ]
+def _files(shown: Content) -> dict[str, bytes]:
+    files = {"report.html": html(shown).encode()}
+    for picture in gallery(shown):
+        if picture.draw:
+            drawn = picture.draw()
+            files[f"{picture.file}.png"] = canvas.png(drawn)
+            files[f"{picture.file}.svg"] = canvas.svg(drawn)
+    return files | {
+        "results.csv": csv_text(shown.series).encode(),
+        "results.schema.json": schema().encode(),
+        "report.md": markdown(shown).encode(),
+        "report.tex": latex(shown.tables()).encode(),
+        "mlperf.log": mllog(shown.results, shown.work).encode(),
+    }
 
 
-def _checked(folder: Path) -> Results:
-    records = folder / RECORDS
-    if not folder.is_dir():
-        raise RecordError(f"no folder {folder}", f"a folder that holds {RECORDS}", _AGAIN)
-    if not records.exists() and (folder / "config.yaml").exists() and (folder / "events.jsonl").exists():
-        raise RecordError(
-            f"{folder}, which is a training run",
-            f"a benchmark's folder, which holds {RECORDS}",
-            "measure one with `hpcdl bench scaling`",
-        )
-    results = read_results(records)
-    if not results.results:
-        raise RecordError(f"{records} without a measurement", "at least one", _AGAIN)
-    for m in results.results:
-        _check(m, str(records))
-    refuse_twins(results.results, str(records))
-    return results
+def write_files(files: dict[str, bytes], out: Path) -> list[Path]:
+    """Writes files by name to a folder, which is made; each whole or not at all.
 
-
-def _check(m: Measurement, where: str) -> None:
-    """What a schema cannot say, and what no figure could show."""
-    place = f"{where}: {m.recipe}, {m.engine}, {m.mode}, {m.ranks} ranks"
-    try:
-        harmonic_mean([*m.images_per_s.samples, m.images_per_s.median, m.images_per_s.low, m.images_per_s.high])
-        harmonic_mean([m.speedup, m.efficiency, m.ranks, m.base_ranks, m.threads, m.cores, m.global_batch])
-        harmonic_mean([m.step_seconds.median, m.step_seconds.p95])
-        imbalance(m)
-    except RecordError as error:
-        raise RecordError(f"{place}: {error.received}", error.expected, error.fix) from None
-
-
-def _make(out: Path) -> None:
+    Raises:
+        ConfigError: it cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_bytes(out / name, text)
     except OSError as error:
-        raise _unwritable(out, error) from None
-
-
-def _write(files: dict[str, bytes], out: Path) -> None:
-    try:
-        for name, content in files.items():
-            write_bytes(out / name, content)
-    except OSError as error:
-        raise _unwritable(out, error) from None
-
-
-def _unwritable(out: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"{out}: {error.strerror or error}", "a folder that can be written", "name another folder with --out"
-    )
+        raise ConfigError(
+            f"{out}: {error.strerror or error}", "a folder that can be written", "name another folder with --out"
+        ) from None
+    return [out / name for name in files]
 
 
 def _same(a: Path, b: Path) -> bool:

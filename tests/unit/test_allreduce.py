@@ -85,14 +85,17 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_the_report_draws_the_bandwidth_and_keeps_every_point(tmp_path: Path) -> None:
     write_json(tmp_path / "results.json", results())
     written = write_report([tmp_path], tmp_path / "out")
-    assert [path.name for path in written] == ["bandwidth.png", "results.csv"]
+    assert [path.name for path in written] == ["bandwidth.png", "bandwidth.svg", "results.csv"]
     assert written[0].read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.DictReader(written[1].read_text(encoding="utf-8").splitlines()))
+    rows = list(csv.DictReader(written[2].read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 9 and float(rows[1]["bus_bytes_per_s"]) == pytest.approx(1000 / 2.1e-5)
     write_json(tmp_path / "results.json", results().model_copy(update={"points": []}))
     with pytest.raises(RecordError, match="without sums"):
         write_report([tmp_path], tmp_path / "out")
-    with pytest.raises(ConfigError, match="among others"):
+    write_json(tmp_path / "results.json", results())
+    (tmp_path / "other").mkdir()
+    write_json(tmp_path / "other" / "results.json", results())
+    with pytest.raises(ConfigError, match="2 allreduce benchmarks"):
         write_report([tmp_path, tmp_path / "other"], tmp_path / "out")
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hpcdl.analysis.classification import class_scores
+from hpcdl.report.canvas import png
 from hpcdl.report.confusion import WITH_NAMES, WITH_TEXT, classes_csv, confusion_figure, row_shares
-from hpcdl.report.figures import png
 
 HOSTILE = "$\\frac{ _a\n<b>|`" + 40 * "x"
 

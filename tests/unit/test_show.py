@@ -28,7 +28,7 @@ from hpcdl.data.sources import registry as sources
 from hpcdl.data.subset import ALL
 from hpcdl.errors import ConfigError, DataError, HpcdlError
 from hpcdl.report import samples
-from hpcdl.report.figures import png
+from hpcdl.report.canvas import png
 from hpcdl.report.samples import LARGEST, class_histogram, pixels, prediction_caption, sample_grid
 from hpcdl.report.theme import LIGHT
 
