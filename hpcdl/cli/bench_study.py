@@ -96,6 +96,7 @@ def measure(
     from hpcdl.bench.scaling import run_study
     from hpcdl.bench.study import ALLOWANCE, starts
     from hpcdl.cli import prepare
+    from hpcdl.records import Repetition
 
     if "real" in data:
         prepare.check(machine, prepare.needed(study.config, data["real"]))
@@ -116,6 +117,8 @@ def measure(
         nonlocal made
         made += 1
         _tell_start(console, f"{made:>3}/{total}", start, told, earlier=earlier)
+        if study.warmup is None and isinstance(told, Repetition) and _unsettled(told):
+            console.print(f"     {start.name} did not settle in the first half of its steps: raise --steps")
 
     return run_study(study, folder, data, machine, os.environ, command, done, console.print, overwrite=overwrite)
 
@@ -130,6 +133,11 @@ def _tell_start(console: Console, place: str, start: Start, told: Repetition | T
         what += "" if told.reached else ", target not reached"
     also = "  (measured before)" if earlier else ""
     console.print(f"{place}  {start.mode:8} {start.input:9} {start.engine:7} {start.ranks:>3} ranks  {what}{also}")
+
+
+def _unsettled(told: Repetition) -> bool:
+    """Whether the warm-up that was found is the most there may be."""
+    return told.warmup_steps == (told.warmup_steps + told.steps) // 2
 
 
 def tell_results(results: Results) -> None:
