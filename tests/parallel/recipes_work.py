@@ -49,7 +49,7 @@ def train(*overrides: str) -> record.Findings:
         job.save_model(recipe.finished(), record.out() / "small.keras")
     steps = np.loadtxt(folder / f"{world.rank}.csv", delimiter=",", skiprows=2, ndmin=2)  # the first step traces
     found = {
-        "communication": steps[:, 4].sum() / steps[:, 2].sum(),
+        "communication": steps[:, 5].sum() / steps[:, 2].sum(),
         "evaluations": sum(event["event"] == "epoch" and "test_loss" in event for event in events),
     }
     return found | {f"summary {name}": value for name, value in summary.items()} | record.weights_of(recipe.model)
