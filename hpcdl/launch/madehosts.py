@@ -28,7 +28,9 @@ PidFile none
 StrictModes no
 PermitRootLogin prohibit-password
 UsePAM no
+SetEnv TMPDIR=/run
 """
+"""Hosts share /tmp, where MPI's daemons name folders by process numbers, which two hosts may both give."""
 SSH_CONFIG = """
 Host *
   IdentityFile {folder}/own
