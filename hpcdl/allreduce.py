@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from hpcdl.errors import RecordError
-from hpcdl.records import Interval, Record, read_json
+from hpcdl.records import Interval, Record, parse, read_json
 
-Kind = TypeVar("Kind", bound=Record)
 SCHEMA = 1
 KIND = "allreduce"
+EXPECTED = "a record of an allreduce benchmark"
 ASKED = "allreduce.json"
 """The file in a start's folder in which its ranks read what to measure."""
 MEMORY, PLAIN = "memory", "plain"
@@ -156,18 +156,4 @@ def read_allreduce(path: Path) -> AllreduceResults:
     version = document.get("schema") if isinstance(document, dict) else None
     if version != SCHEMA:
         raise RecordError(f"{path} with schema {version!r}", f"schema {SCHEMA}", fix)
-    return parse(AllreduceResults, document, str(path), fix)
-
-
-def parse(kind: type[Kind], document: Any, where: str, fix: str) -> Kind:
-    """A record of what JSON held.
-
-    Raises:
-        RecordError: a field is missing, unknown or of another type.
-    """
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{where}: {place}: {first['msg']}", "a record of an allreduce benchmark", fix) from None
+    return parse(AllreduceResults, document, str(path), EXPECTED, fix)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,9 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Kind = TypeVar("Kind", bound=Record)
+
+
 class Interval(Record):
     """A median with the bootstrap 95 % interval of the median, and the samples behind it."""
 
@@ -37,6 +40,10 @@ class Interval(Record):
     low: float
     high: float
     samples: list[float]
+
+
+STEP_PARTS = ("step", "input", "compute", "communication", "cpu")
+"""Of what each rank records the seconds, step by step; the fields of RankTiming."""
 
 
 class RankTiming(Record):
@@ -201,12 +208,21 @@ def read_results(path: Path) -> Results:
             f"schema {SCHEMA}, which this hpcdl reads and writes",
             "use the hpcdl version that wrote it, or measure again",
         )
+    return parse(Results, document, str(path), f"a results record of schema {SCHEMA}", fix)
+
+
+def parse(kind: type[Kind], document: Any, where: str, expected: str, fix: str) -> Kind:
+    """A record of what JSON held.
+
+    Raises:
+        RecordError: a field is missing, unknown or of another type.
+    """
     try:
-        return Results.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{path}: {place}: {first['msg']}", f"a results record of schema {SCHEMA}", fix) from None
+        raise RecordError(f"{where}: {place}: {first['msg']}", expected, fix) from None
 
 
 def read_json(path: Path, *, fix: str) -> Any:

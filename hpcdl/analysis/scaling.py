@@ -9,7 +9,7 @@ import numpy as np
 
 from hpcdl.analysis import stats
 from hpcdl.errors import RecordError
-from hpcdl.records import Interval, Measurement, RankTiming, Repetition, StepSeconds
+from hpcdl.records import STEP_PARTS, Interval, Measurement, RankTiming, Repetition, StepSeconds
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,13 @@ def step_seconds(timings: Sequence[RankTiming]) -> tuple[StepSeconds, float]:
     is left of a step, `other`, is its own time less that of the parts, at least 0.
 
     Raises:
-        RecordError: no steps, lists of unequal length, or a step time that is not above zero.
+        RecordError: no steps, or see `check_timing`.
     """
     for timing in timings:
-        lengths = {part: len(getattr(timing, part)) for part in _PARTS}
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{count} {part}" for part, count in lengths.items())
-            raise RecordError(f"rank {timing.rank} with {told} times", "as many of each", _FIX)
-    step, input_wait, compute, communication = (
-        np.array([second for timing in timings for second in getattr(timing, part)]) for part in _PARTS
+        check_timing(timing)
+    step, input_wait, compute, communication, _ = (
+        np.array([second for timing in timings for second in getattr(timing, part)]) for part in STEP_PARTS
     )
-    parts = np.concatenate([input_wait, compute, communication])
-    if parts.size and not (np.isfinite(parts).all() and float(parts.min()) >= 0.0):
-        raise RecordError(f"a part of a step of {float(parts.min()):g} s", "finite times from zero", _FIX)
-    if step.size and float(step.min()) <= 0.0:
-        raise RecordError(f"a step of {float(step.min()):g} s", "steps above zero", _FIX)
     seconds = StepSeconds(
         median=stats.median(step.tolist()),
         p95=stats.percentile(step.tolist(), 95.0),
@@ -94,6 +86,23 @@ def step_seconds(timings: Sequence[RankTiming]) -> tuple[StepSeconds, float]:
         other=stats.median(np.maximum(step - input_wait - compute - communication, 0.0).tolist()),
     )
     return seconds, float(communication.sum() / step.sum())
+
+
+def check_timing(timing: RankTiming) -> None:
+    """Refuses a rank's times that cannot have been measured.
+
+    Raises:
+        RecordError: lists of unequal length, a step that is not above zero, or a part that is not finite and 0 or more.
+    """
+    parts = {part: getattr(timing, part) for part in STEP_PARTS}
+    if len({len(values) for values in parts.values()}) > 1:
+        told = ", ".join(f"{len(values)} {part}" for part, values in parts.items())
+        raise RecordError(f"rank {timing.rank} with {told} times", "as many of each", _FIX)
+    for part, values in parts.items():
+        for value in values:
+            if not (np.isfinite(value) and (value > 0.0 or (value == 0.0 and part != "step"))):
+                told = f"a {part} time of rank {timing.rank} of {value:g} s"
+                raise RecordError(told, "finite times, steps above zero", _FIX)
 
 
 def oversubscribed(measurement: Measurement) -> bool:
@@ -182,5 +191,4 @@ def _refuse_twins(points: Sequence[Point]) -> None:
         seen.add(key)
 
 
-_PARTS = ("step", "input", "compute", "communication")
 _FIX = "measure again with `hpcdl bench scaling`"

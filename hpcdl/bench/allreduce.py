@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hpcdl.allreduce import ASKED, PLAIN, SCHEMA, AllreduceResults, Asked, Sample, Start, parse
+from hpcdl.allreduce import ASKED, EXPECTED, PLAIN, SCHEMA, AllreduceResults, Asked, Sample, Start
 from hpcdl.analysis.collectives import MODEL
 from hpcdl.bench.allreduce_points import Key, fits, points
 from hpcdl.bench.repetition import AGAIN
 from hpcdl.launch.hosts import fullest, record
 from hpcdl.launch.plan import Machine, Plan, plan_allreduce
 from hpcdl.launch.run import run_ranks
-from hpcdl.records import STARTS, append_event, dated, read_json, write_json
+from hpcdl.records import STARTS, append_event, dated, parse, read_json, write_json
 
 WARMUP = 3
 """Calls of each size in each start that are dropped: the first traces TensorFlow's function."""
@@ -131,7 +131,7 @@ def _start(
     )
     write_json(place / ASKED, asked)
     told = run_ranks(_plan(sums, place, ranks, name, machine), ASKED, place, machine, environ, overwrite=overwrite)
-    return parse(Start, told, f"{place}/summary.json", AGAIN)
+    return parse(Start, told, f"{place}/summary.json", EXPECTED, AGAIN)
 
 
 def _plan(sums: Sums, place: Path, ranks: int, name: str, machine: Machine) -> Plan:

@@ -10,12 +10,11 @@ from pathlib import Path
 from hpcdl.analysis.warmup import FEWEST, warmup_steps
 from hpcdl.bench.usage import read_usage
 from hpcdl.errors import RecordError
-from hpcdl.records import RankTiming, Repetition, read_json
+from hpcdl.records import STEP_PARTS, RankTiming, Repetition, read_json
 
 AGAIN = "measure again"
-PARTS = ("step", "input", "compute", "communication", "cpu")
 Rows = dict[int, dict[str, float]]
-"""By the step's number: images, and the seconds of each of PARTS."""
+"""By the step's number: images, and the seconds of each of STEP_PARTS."""
 
 
 def read_repetition(
@@ -54,7 +53,7 @@ def read_repetition(
             node=place["node"],
             local_rank=place["local_rank"],
             cpus=place["cpus"],
-            **{part: [table[step][part] for step in measured] for part in PARTS},
+            **{part: [table[step][part] for step in measured] for part in STEP_PARTS},
         )
         for place, table in zip(places, tables, strict=True)
     ]
@@ -83,7 +82,7 @@ def read_steps(path: Path, tell: Callable[[str], object] = lambda note: None) ->
     Raises:
         RecordError: there is no such file, or it has other columns.
     """
-    wanted = {"step", "images", *(f"{part}_seconds" for part in PARTS)}
+    wanted = {"step", "images", *(f"{part}_seconds" for part in STEP_PARTS)}
     found, torn = Rows(), 0
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -93,7 +92,9 @@ def read_steps(path: Path, tell: Callable[[str], object] = lambda note: None) ->
                 raise RecordError(told, "the columns of this version of hpcdl", AGAIN)
             for row in table:
                 try:
-                    values = {part: float(row[f"{part}_seconds"]) for part in PARTS} | {"images": int(row["images"])}
+                    values = {part: float(row[f"{part}_seconds"]) for part in STEP_PARTS} | {
+                        "images": int(row["images"])
+                    }
                     step = int(row["step"])
                 except (TypeError, ValueError):
                     torn += 1

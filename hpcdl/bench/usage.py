@@ -93,7 +93,8 @@ def read_samples(path: Path, tell: Callable[[str], object]) -> list[Sample]:
                 except (TypeError, ValueError):
                     torn += 1
                     continue
-                found.append(sample) if {"time", "steps"} <= set(sample) else None
+                if {"time", "steps"} <= set(sample):
+                    found.append(sample)
     except OSError:
         tell(f"{path} cannot be read: what the node used is not known")
     if torn:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from hpcdl.analysis.scaling import imbalance
+from hpcdl.analysis.scaling import check_timing, imbalance
 from hpcdl.analysis.stats import harmonic_mean, median
 from hpcdl.errors import RecordError
-from hpcdl.records import Interval, Measurement, RankTiming, Results
+from hpcdl.records import Interval, Measurement, Results
 from hpcdl.report.series import group
 
 CLOSE = 1e-6
@@ -62,19 +62,8 @@ def _measurement(m: Measurement) -> None:
         if len(repetition.ranks) != m.ranks:
             raise RecordError(f"repetition {repetition.index} of {len(repetition.ranks)} ranks", f"{m.ranks}", _FIX)
         for timing in repetition.ranks:
-            _timing(timing)
+            check_timing(timing)
     imbalance(m)
-
-
-def _timing(timing: RankTiming) -> None:
-    parts = {name: getattr(timing, name) for name in ("step", "input", "compute", "communication", "cpu")}
-    lengths = {name: len(values) for name, values in parts.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{count} {name}" for name, count in lengths.items())
-        raise RecordError(f"rank {timing.rank} with {told} times", "as many of each", _FIX)
-    harmonic_mean(timing.step)
-    for name, values in parts.items():
-        _times(values, f"{name} time of rank {timing.rank}")
 
 
 def _interval(value: Interval, what: str) -> None:

@@ -15,6 +15,8 @@ GOOD = 0.90
 """From this efficiency on, nothing is said to limit."""
 BUSY = 70.0
 """Percent of the time: GPUs that are busy for less count as unused hardware."""
+FREE = 0.8
+"""Where a compute thread has less than this share of the processor time that the base's had, something else has it."""
 NOTABLE = 0.05
 """A part of the step below this share is no limit."""
 
@@ -190,6 +192,10 @@ def _why_compute(base: Measurement, top: Measurement, share: float) -> str:
         return f"; each rank has {text.count(top.threads, 'thread')} where the base had {base.threads}"
     if share < 1.0:
         return ""
+    before, now = used(base).cpu_percent, used(top).cpu_percent
+    if before and now and now / (top.ranks * top.threads) < FREE * before / (base.ranks * base.threads):
+        busy = f"{text.quantity(now)} % of a core, where the base had {text.quantity(before)} %"
+        return f"; the ranks together had {busy}, so other work or a limit took the rest"
     return "; the records do not say why, shared memory bandwidth and clock rates are the usual reasons"
 
 

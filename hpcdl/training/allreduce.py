@@ -19,10 +19,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hpcdl.allreduce import ASKED, PLAIN, Asked, Series, parse
+from hpcdl.allreduce import ASKED, EXPECTED, PLAIN, Asked, Series
 from hpcdl.errors import HpcdlError, WorldError
 from hpcdl.launch.run import failure_record
-from hpcdl.records import read_json, write_json
+from hpcdl.records import parse, read_json, write_json
 from hpcdl.software import versions
 from hpcdl.training.timed import PATTERN, Timed, in_memory, plain_sums
 from hpcdl.world import World
@@ -99,7 +99,7 @@ def execute(folder: Path, name: str, environ: Mapping[str, str], joined: Callabl
         WorldError: there are not as many ranks as were started, or a sum is wrong.
         HpcdlError: see hpcdl.training.session.join.
     """
-    asked = parse(Asked, read_json(folder / ASKED, fix="measure again"), ASKED, "measure again")
+    asked = parse(Asked, read_json(folder / ASKED, fix="measure again"), ASKED, EXPECTED, "measure again")
     library = None
     team: Team
     if name != PLAIN:

@@ -7,11 +7,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Self
 
+from hpcdl.records import STEP_PARTS
 from hpcdl.training.journal import Journal, complain
 
-PARTS = ("step", "input", "compute", "communication", "cpu")
-"""Of what the seconds are, in the order in which `StepTimes.add` takes them; see records.RankTiming."""
-HEADER = ",".join(["step", "images", *(f"{part}_seconds" for part in PARTS)]) + "\n"
+HEADER = ",".join(["step", "images", *(f"{part}_seconds" for part in STEP_PARTS)]) + "\n"
 COLUMNS = HEADER.count(",") + 1
 FLUSH_SECONDS = 1.0
 
@@ -43,7 +42,7 @@ class StepTimes:
         return self._journal.lost
 
     def add(self, step: int, images: int, *seconds: float) -> None:
-        """One step: its number, images over all ranks, and the seconds of each of PARTS."""
+        """One step: its number, images over all ranks, and the seconds of each of STEP_PARTS."""
         self._journal.add(f"{step},{images},{','.join(f'{each:.7f}' for each in seconds)}\n")
         self.made += 1
         now = perf_counter()

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scaling_records import results, save, sums
@@ -48,7 +49,7 @@ def browser(page: Path) -> Iterator[object]:
         driver.quit()
 
 
-def test_the_page_is_whole_at_every_width_in_light_and_dark(browser, page: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_page_is_whole_at_every_width_in_light_and_dark(browser: Any, page: Path) -> None:
     shots = Path(os.environ.get("HPCDL_TESTS_SHOTS", page.parent))
     for scheme in ("light", "dark"):
         browser.execute_cdp_cmd(

@@ -35,7 +35,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "no ranks": (lambda d: first(d)["repetitions"][0].update(ranks=[]), "of 0 ranks"),
     "a repetition missing": (lambda d: first(d)["repetitions"].pop(), "3 repetitions, and 2 repetitions"),
     "a negative wait": (lambda d: rank(d).update(input=[-0.001] * 3), "input time of rank 0 of -0.001 s"),
-    "a step of no time": (lambda d: rank(d).update(step=[0.0] * 3), "a rate of 0"),
+    "a step of no time": (lambda d: rank(d).update(step=[0.0] * 3), "a step time of rank 0 of 0 s"),
     "steps that are torn": (lambda d: rank(d)["compute"].pop(), "2 compute"),
     "a rate that its steps do not give": (lambda d: first(d)["repetitions"][0].update(images=1), "1 images in"),
     "a median outside of its samples": (lambda d: first(d)["images_per_s"].update(median=1e6), "1e+06 in"),

@@ -102,3 +102,18 @@ def test_strong_scaling_with_compute_that_does_not_shrink_has_fixed_costs() -> N
     words = told(results().model_copy(update={"results": [base, top]}))
     assert "what limits is fixed costs, as compute: 87.9 ms a step against 98.0 ms at the base" in words
     assert "though a rank has fewer images a step" in words
+
+
+def test_ranks_without_their_processors_are_told() -> None:
+    """As beside other work: a step takes twice as long, and as many processor seconds."""
+    study = results(engines=("mpi",), ranks=(1, 2), cores=2, loss=0.0, sources=["real"])
+    assert "other work" not in told(study)
+    base, top = study.results
+    each = [
+        one.model_copy(update={"usage": [use.model_copy(update={"cpu_percent": 116.0}) for use in one.usage]})
+        for one in top.repetitions
+    ]
+    step = top.step_seconds.model_copy(update={"compute": 2 * top.step_seconds.compute})
+    slower = top.model_copy(update={"repetitions": each, "step_seconds": step, "efficiency": 0.5})
+    words = " ".join(summary(group([base, slower])))
+    assert "had 116 % of a core, where the base had 100 %, so other work or a limit took the rest" in words
