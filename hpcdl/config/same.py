@@ -16,7 +16,18 @@ FREE = {
     "launch": None,
     "name": None,
     "data": {"path"},
-    "train": {"check_every", "epochs", "evaluate", "mirror", "patience", "save", "stall_timeout", "steps", "target"}
+    "train": {
+        "check_every",
+        "epochs",
+        "evaluate",
+        "mirror",
+        "moved",
+        "patience",
+        "save",
+        "stall_timeout",
+        "steps",
+        "target",
+    }
     | {"time_limit"},
 }
 """What may differ; None: the whole section."""

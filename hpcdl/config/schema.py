@@ -253,6 +253,9 @@ class TrainConfig(Section):
     alone, of each phase where there are phases."""
     mirror: bool = False
     """Evaluate each image and its mirror image, and average the two answers."""
+    moved: Annotated[int, Field(ge=0)] = 0
+    """Evaluate each image also moved by so many pixels up and to the left, and down and to the right; the two count
+    as much together as the image where it is."""
     patience: Positive | None = None
     """Stop after so many epochs without a lower loss on what data.validation holds out; null: train all epochs."""
     target: Annotated[float, Field(gt=0, le=1)] | None = None

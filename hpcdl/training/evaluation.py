@@ -32,7 +32,7 @@ from hpcdl.errors import ConfigError, DataError, DivergenceError
 from hpcdl.launch.topology import read_topology
 from hpcdl.training.finished import FinishedRun, Network
 from hpcdl.training.trainer import TEST_BATCH
-from hpcdl.training.views import probabilities
+from hpcdl.training.views import probabilities, views_of
 
 TOP = 5
 TOP_FROM = 10
@@ -286,8 +286,10 @@ def answer(
         )
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(reduction=None, dtype="float32")
 
+    views = views_of(network.run.config.train, network.model)
+
     def forward(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        answers = probabilities(network.model, pixels, mirror=network.run.config.train.mirror)
+        answers = probabilities(network.model, pixels, views)
         return cross_entropy(labels, answers), tf.cast(answers, tf.float32)
 
     # In a graph Keras's loss takes the softmax's input, as in training.

@@ -12,7 +12,7 @@ import tensorflow as tf
 from hpcdl.engine.base import Engine, reducible
 from hpcdl.training.loss import Loss, cross_entropy
 from hpcdl.training.state import State
-from hpcdl.training.views import probabilities
+from hpcdl.training.views import ONCE, Views, probabilities
 
 Tensors = list[tf.Tensor]
 
@@ -36,7 +36,7 @@ class Replica:
         ordered: fold all rows in the one order that does not depend on the ranks: every rank gets
             every row, at micro-batches times the traffic and memory.
         wire: the 16-bit type in which gradients travel.
-        mirror: evaluate each image and its mirror image together.
+        views: how each image is looked at in an evaluation.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Replica:
         loss: Loss,
         ordered: bool = False,
         wire: tf.DType | None = None,
-        mirror: bool = False,
+        views: Views = ONCE,
     ) -> None:
         self.model, self.optimizer, self.state = model, optimizer, State(model)
         self._engine, self._loss, self._micro_batch = engine, loss, micro_batch
-        self._ordered, self._wire, self._mirror = ordered, wire, mirror
+        self._ordered, self._wire, self._views = ordered, wire, views
         optimizer.build(model.trainable_variables)
         self._decays = [1.0] * len(model.trainable_variables) + self.state.momenta + [1.0]
         # A network without state looks at one image at a time: cutting its batch changes nothing
@@ -197,7 +197,7 @@ class Replica:
 
     def _evaluate(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """[loss, hits, images] of this rank's images; the loss is the cross-entropy, whatever is trained."""
-        predictions = probabilities(self.model, images, mirror=self._mirror)
+        predictions = probabilities(self.model, images, self._views)
         count = tf.cast(tf.shape(images)[0], tf.float32)
         return tf.stack([cross_entropy()(labels, predictions), _hits(labels, predictions), count])
 

@@ -34,6 +34,7 @@ from hpcdl.training.schedule import learning_rate
 from hpcdl.training.session import Session
 from hpcdl.training.stop import Stop
 from hpcdl.training.timing import StepTimes
+from hpcdl.training.views import views_of
 
 Emit = Callable[[dict[str, Any]], None]
 Restore = Callable[[keras.Model, keras.optimizers.Optimizer], None]
@@ -308,7 +309,7 @@ def make_replica(config: RunConfig, model: keras.Model, engine: Engine) -> Repli
         cross_entropy(train.label_smoothing),
         ordered=train.deterministic,
         wire=WIRES[config.engine.compression],
-        mirror=train.mirror,
+        views=views_of(train, model),
     )
 
 
