@@ -153,6 +153,8 @@ class Measurement(Record):
     """Exposed communication over step time, of all measured steps."""
     allreduce_bytes: int
     """As in its repetitions."""
+    epoch_images: int | None = None
+    """Training images of an epoch; None for synthetic input, and in records that do not tell it."""
     repetitions: list[Repetition]
 
 

@@ -26,6 +26,7 @@ class Point:
     micro_batch: int
     threads: int
     cores: int
+    epoch_images: int | None
     repetitions: Sequence[Repetition]
 
     @property
@@ -167,6 +168,7 @@ def _measurement(point: Point, rate: Interval, base: Point, base_rate: Interval,
         step_seconds=seconds,
         communication_share=share,
         allreduce_bytes=max(each.allreduce_bytes for each in point.repetitions),
+        epoch_images=point.epoch_images,
         repetitions=list(point.repetitions),
     )
 

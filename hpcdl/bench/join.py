@@ -63,6 +63,7 @@ def _point(m: Measurement, part: Path) -> Point:
         micro_batch=m.micro_batch,
         threads=m.threads,
         cores=m.cores,
+        epoch_images=m.epoch_images,
         repetitions=repetitions,
     )
 

@@ -145,18 +145,19 @@ def _point(
 ) -> Point:
     config = start_config(study, start, machine.topology.cores, machine.where)
     run = folder / repetitions[0].run
-    made = read_json(run / "environment.json", fix=AGAIN)["synthetic"]
+    environment = read_json(run / "environment.json", fix=AGAIN)
     return Point(
         engine=engine,
         ranks=start.ranks,
         nodes=len({timing.node for timing in repetitions[0].ranks}),
         mode=start.mode,
         recipe=study.config.name,
-        input="stand-in" if made and start.input == "real" else start.input,
+        input="stand-in" if environment["synthetic"] and start.input == "real" else start.input,
         global_batch=config.train.global_batch,
         micro_batch=config.train.micro_batch,
         threads=read_json(run / "launch.json", fix=AGAIN)["tuning"]["threads"],
         cores=machine.topology.cores * len({timing.node for timing in repetitions[0].ranks}),
+        epoch_images=None if start.input == "synthetic" else environment["epoch_images"],
         repetitions=tuple(repetitions),
     )
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hpcdl.records import Measurement, Results
 
-WHOLE = {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
-"""Training images of sets that have one official size."""
 MILLION = 1_000_000
 
 
@@ -30,8 +27,8 @@ class Work:
 
 
 def work_of(documents: Sequence[Results]) -> Work:
-    """An epoch, if all documents tell the same size of it."""
-    sizes = {_images(document) for document in documents}
+    """An epoch, if all recipes tell the same size of it."""
+    sizes = {_epoch(document, recipe) for document in documents for recipe in {m.recipe for m in document.results}}
     size = sizes.pop() if len(sizes) == 1 else None
     return Work(size, "an epoch") if size else Work(MILLION, "a million images")
 
@@ -52,19 +49,7 @@ def device_name(measurements: Sequence[Measurement]) -> str:
     return "device" if len(kinds) > 1 else "GPU" if kinds.pop() else "core"
 
 
-def _images(document: Results) -> int | None:
-    data, recipes = document.config.get("data"), {m.recipe for m in document.results}
-    if not isinstance(data, Mapping) or recipes != {document.config.get("name")}:
-        return None
-    if not any(m.input == "real" for m in document.results):
-        return None
-    return None if any(_chosen(data, key) for key in ("classes", "per_class", "validation")) else _whole(data)
-
-
-def _chosen(data: Mapping[str, Any], key: str) -> bool:
-    return data.get(key) not in (None, 0, 0.0, [])
-
-
-def _whole(data: Mapping[str, Any]) -> int | None:
-    source = data.get("source")
-    return WHOLE.get(source) if isinstance(source, str) else None
+def _epoch(document: Results, recipe: str) -> int | None:
+    """Of one recipe, whose synthetic input tells nothing."""
+    told = {m.epoch_images for m in document.results if m.recipe == recipe and m.epoch_images is not None}
+    return told.pop() if len(told) == 1 else None

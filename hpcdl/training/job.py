@@ -20,6 +20,7 @@ from hpcdl.analysis.faults import Cost, cost
 from hpcdl.config.load import dump
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import Images, ImageSet, Split
+from hpcdl.data.order import hold_out
 from hpcdl.data.pipeline import image_shape
 from hpcdl.errors import Interrupted
 from hpcdl.records import dated, event_line, latest_events, read_events, write_json, write_text
@@ -91,9 +92,11 @@ def execute(
     fingerprint = _fingerprint(images)
     agree(session.engine, f"the data at {data}", fingerprint, "give every host the same files")
 
+    epoch = len(hold_out(len(images.train), config.data.validation)[0])
+
     def describe() -> None:
         write_text(out / "config.yaml", dump(config))
-        write_json(out / "environment.json", environment(session, images, placement))
+        write_json(out / "environment.json", environment(session, images, epoch, placement))
 
     if leader:
         end.attempt("config.yaml and environment.json", describe)
@@ -169,14 +172,15 @@ def _cost(out: Path, steps: Path, useful: float) -> Cost:
     return cost(read_events(out / "events.jsonl", complain), made, useful)
 
 
-def environment(session: Session, images: ImageSet, placement: list[dict[str, Any]]) -> dict[str, Any]:
-    """Versions, data and where each rank ran."""
+def environment(session: Session, images: ImageSet, epoch: int, placement: list[dict[str, Any]]) -> dict[str, Any]:
+    """Versions, data with the images of an epoch, and where each rank ran."""
     return {
         "os": platform.platform(),
         "versions": versions(),
         "engine": session.engine.name,
         "data": images.origin,
         "synthetic": images.synthetic,
+        "epoch_images": epoch,
         "classes": list(images.classes),
         "mean": list(images.mean),
         "std": list(images.std),

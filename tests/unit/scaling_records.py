@@ -125,6 +125,7 @@ def measurement(
         ),
         communication_share=float(parts["communication"].sum() / parts["step"].sum()),
         allreduce_bytes=repetitions[0].allreduce_bytes,
+        epoch_images=None if source == "synthetic" else 50_000,
         repetitions=list(repetitions),
     )
 

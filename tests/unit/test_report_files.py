@@ -58,14 +58,14 @@ def test_mlperf_lines_are_json_with_its_keys_and_times() -> None:
 
 def test_an_epoch_is_only_told_where_the_records_tell_its_images() -> None:
     assert shown(results(sources=["real"])).work.images == 50_000
-    assert shown(results(sources=["stand-in"])).work.words == "a million images"
-    assert shown(results(sources=["real"], recipe="other")).work.images == 50_000
+    assert shown(results(sources=["real", "synthetic"])).work.images == 50_000
+    assert shown(results(sources=["synthetic"])).work.words == "a million images"
     mixed = results(sources=["real"])
     mixed = mixed.model_copy(update={"results": [*mixed.results, *results(recipe="other").results]})
     assert shown(mixed).work.words == "a million images"
-    part = results(sources=["real"])
-    part = part.model_copy(update={"config": {"name": "cifar10-cnn", "data": {"source": "cifar10", "classes": 5}}})
-    assert shown(part).work.words == "a million images"
+    other = [m.model_copy(update={"epoch_images": 1000}) for m in results(recipe="other", sources=["real"]).results]
+    mixed = mixed.model_copy(update={"results": [*results(sources=["real"]).results, *other]})
+    assert shown(mixed).work.words == "a million images"
 
 
 def test_core_hours_count_threads_and_gpu_hours_ranks() -> None:

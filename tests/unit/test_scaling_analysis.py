@@ -50,7 +50,7 @@ def repetition(rate: float, ranks: Sequence[RankTiming] | None = None) -> Repeti
 
 def point(ranks: int, rates: Sequence[float], *, engine: str = "mpi", mode: str = "weak", cores: int = 8) -> Point:
     runs = [repetition(rate) for rate in rates]
-    return Point(engine, ranks, 1, mode, "cnn", "real", 64 * ranks, 32, 2, cores, runs)
+    return Point(engine, ranks, 1, mode, "cnn", "real", 64 * ranks, 32, 2, cores, None, runs)
 
 
 def test_speedup_and_efficiency_follow_their_formulas() -> None:
@@ -119,7 +119,7 @@ def test_imbalance_compares_own_time_without_the_wait() -> None:
     # All steps last 0.1 s; the last rank never waits, so it is the one that is slow.
     ranks = [timing(at, communication=(wait, wait)) for at, wait in enumerate((0.04, 0.04, 0.0))]
     runs = [repetition(100.0, ranks)]
-    (m,) = measurements([Point("mpi", 3, 1, "weak", "cnn", "real", 96, 32, 1, 8, runs)])
+    (m,) = measurements([Point("mpi", 3, 1, "weak", "cnn", "real", 96, 32, 1, 8, None, runs)])
     assert imbalance(m) == pytest.approx(0.10 / 0.06)
 
 
@@ -159,7 +159,7 @@ def test_the_same_point_twice_is_refused() -> None:
 def test_unusable_steps_are_refused(ranks: list[RankTiming]) -> None:
     runs = [repetition(100.0, ranks)]
     with pytest.raises(RecordError):
-        measurements([Point("mpi", 1, 1, "weak", "cnn", "real", 64, 32, 1, 8, runs)])
+        measurements([Point("mpi", 1, 1, "weak", "cnn", "real", 64, 32, 1, 8, None, runs)])
 
 
 def test_no_points_are_no_measurements() -> None:
