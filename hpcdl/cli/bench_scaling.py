@@ -107,8 +107,7 @@ def scaling(
     from hpcdl.bench.study import MODES, parse_counts, parse_inputs, parse_warmup
     from hpcdl.cli import cluster, made, prepare
     from hpcdl.cli.bench_site import submit_study
-    from hpcdl.cli.bench_study import data_of, make_study, measure, tell_results
-    from hpcdl.config.engines import resolve
+    from hpcdl.cli.bench_study import check_target, data_of, engine_names, make_study, measure, tell_results
     from hpcdl.launch import folder as folders
     from hpcdl.launch.tuning import check_slots
     from hpcdl.slurm.sites import load_site
@@ -125,9 +124,8 @@ def scaling(
         "--ranks": ranks,
         "--made-hosts": made_hosts,
         "--made-rate": made_rate,
-        "--input": source,
+        "--resume": True if resume else None,
     }
-    foreign |= {"--engines": engines, "--to-accuracy": to_accuracy, "--resume": True if resume else None}
     here_only: dict[str, object] = {
         "--nodes": nodes,
         "--ranks-per-node": ranks_per_node,
@@ -136,9 +134,14 @@ def scaling(
     }
     here_only |= {"--qos": qos, "--partition": partition}
     _refuse_options(foreign if site else here_only, "with" if site else "without")
+    if engines is not None and engine != "auto":
+        raise ConfigError(f"--engines {engines} with --engine {engine}", "one of them", "leave --engine out")
+    wanted, inputs = engines.split(",") if engines else None, parse_inputs(source or "real")
     if site is not None:
         recipe = prepare.recipe(config, overrides or [], 2, engine, here=False)
-        points = Points(mode, resolve(recipe.engine.name, 2), repeats, steps, warmup)
+        names = engine_names(recipe, wanted, 2)
+        check_target(recipe, to_accuracy, inputs)
+        points = Points(mode, names, repeats, steps, warmup, inputs, to_accuracy, accuracy_repeats or repeats)
         asked = {"time": time, "account": account, "qos": qos, "partition": partition}
         request = cluster.request(recipe, ranks_per_node=ranks_per_node, **asked)
         chosen = load_site(site, cluster.own_sites())
@@ -152,15 +155,13 @@ def scaling(
         raise ConfigError(
             f"--resume with {other}", "the folder of a study to go on with", "give --out DIR alone with it"
         )
-    if engines is not None and engine != "auto":
-        raise ConfigError(f"--engines {engines} with --engine {engine}", "one of them", "leave --engine out")
     sizes = parse_counts(ranks or "1,2", "--ranks")
     study = make_study(
         prepare.recipe(config, overrides or [], max(sizes), engine),
         sizes,
         mode=mode,
-        engines=engines.split(",") if engines else None,
-        inputs=parse_inputs(source or "real"),
+        engines=wanted,
+        inputs=inputs,
         repeats=repeats,
         steps=steps,
         warmup=parse_warmup(warmup),

@@ -38,6 +38,7 @@ def submit_study(
     """
     from hpcdl.cli import cluster, prepare
     from hpcdl.config.load import dump
+    from hpcdl.data.images import MEMORY
     from hpcdl.launch import folder as folders
     from hpcdl.records import write_text
     from hpcdl.slurm import client
@@ -47,7 +48,8 @@ def submit_study(
     threads = next(iter(jobs.values())).threads
     config = config.model_copy(update={"launch": config.launch.model_copy(update={"threads": threads})})
     folder = (out or folders.default_folder(f"scaling-{config.name}", datetime.now())).absolute()
-    where = compose.Where(folder, prepare.data_path(config, data), prepare.own_variables())
+    images = prepare.data_path(config, data) if "real" in points.inputs else Path(MEMORY)
+    where = compose.Where(folder, images, prepare.own_variables())
     packages = study.study_packages(config, jobs, points, site, where, cluster.software(None))
     if dry_run:
         for name, package in packages.items():

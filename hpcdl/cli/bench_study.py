@@ -38,19 +38,41 @@ def make_study(
         ConfigError: an engine that is not usable, or twice the same; a target that cannot be trained to.
     """
     from hpcdl.bench.study import Study
+
+    names = engine_names(recipe, engines, max(ranks))
+    check_target(recipe, target, inputs)
+    modes = ("weak", "strong") if mode == "both" else (mode,)
+    return Study(recipe, names, ranks, modes, repeats, steps, warmup, inputs, target, accuracy_repeats)
+
+
+def engine_names(recipe: RunConfig, engines: Sequence[str] | None, ranks: int) -> tuple[str, ...]:
+    """What a study's engines are called; None: the recipe's own.
+
+    Raises:
+        ConfigError: one that is not usable, or twice the same.
+    """
     from hpcdl.config.engines import resolve
 
-    names = [resolve(name, max(ranks)) for name in (engines or [recipe.engine.name])]
+    names = tuple(resolve(name, ranks) for name in (engines or [recipe.engine.name]))
     if len(set(names)) < len(names):
         raise ConfigError(f"engines {','.join(engines or [])}", "each engine once", "use mpi,horovod")
-    if target is not None and not 0 < target <= 1:
+    return names
+
+
+def check_target(recipe: RunConfig, target: float | None, inputs: Sequence[str]) -> None:
+    """Refuses a test accuracy that cannot be trained to.
+
+    Raises:
+        ConfigError: it says why.
+    """
+    if target is None:
+        return
+    if not 0 < target <= 1:
         raise ConfigError(f"--to-accuracy {target:g}", "a test accuracy above 0 and up to 1", "for example 0.8")
-    if target is not None and ("real" not in inputs or recipe.data.synthetic):
+    if "real" not in inputs or recipe.data.synthetic:
         raise ConfigError("--to-accuracy with synthetic images alone", "images to learn from", "add real to --input")
-    if target is not None and recipe.phases:
+    if recipe.phases:
         raise ConfigError(f"--to-accuracy with {recipe.name}, which trains in phases", "one phase", "phases=[]")
-    modes = ("weak", "strong") if mode == "both" else (mode,)
-    return Study(recipe, tuple(names), ranks, modes, repeats, steps, warmup, inputs, target, accuracy_repeats)
 
 
 def data_of(study: Study, option: str | None) -> dict[str, Path]:

@@ -22,17 +22,33 @@ class Points:
 
     Attributes:
         mode: weak, strong or both.
-        engine: a name, and not auto, so that one rank is a point of the same series.
+        engines: names, and not auto, so that one rank is a point of the same series.
         repeats: starts.
         steps: measured steps of each start.
         warmup: steps before them, or auto.
+        inputs: real, synthetic or both.
+        target: test accuracy that other starts train to; None: none do.
+        accuracy_repeats: of those.
     """
 
     mode: str
-    engine: str
+    engines: tuple[str, ...]
     repeats: int
     steps: int
     warmup: str
+    inputs: tuple[str, ...]
+    target: float | None
+    accuracy_repeats: int
+
+    @property
+    def options(self) -> list[str]:
+        """Of the command."""
+        accuracy = ["--to-accuracy", str(self.target), "--accuracy-repeats", str(self.accuracy_repeats)]
+        return [
+            *("--mode", self.mode, "--engines", ",".join(self.engines), "--input", ",".join(self.inputs)),
+            *("--repeats", str(self.repeats), "--steps", str(self.steps), "--warmup", self.warmup),
+            *(accuracy if self.target is not None else []),
+        ]
 
 
 def plan_study(config: RunConfig, nodes: Sequence[int], request: Request, site: Site) -> dict[int, Job]:
@@ -63,13 +79,12 @@ def study_packages(
     hpcdl = [software.python, "-P", "-m", "hpcdl"]
     packages = {}
     for count, job in jobs.items():
-        if points.mode == "strong":
+        if points.mode == "strong" or points.target is not None:
             check_ranks(config, job.ranks)
         name = f"nodes-{count}"
         command = [
             *(*hpcdl, "bench", "scaling", str(where.folder / "config.yaml")),
-            *("--ranks", str(job.ranks), "--mode", points.mode, "--engine", points.engine),
-            *("--repeats", str(points.repeats), "--steps", str(points.steps), "--warmup", points.warmup),
+            *("--ranks", str(job.ranks), *points.options),
             *("--data", str(where.data), "--out", str(where.folder / name), "--overwrite"),
             *(["--launcher", f"srun:{site.mpi.pmi}"] if site.mpi.start == "srun" else []),
         ]
