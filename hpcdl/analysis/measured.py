@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hpcdl.allreduce import MEMORY, AllreduceResults
 from hpcdl.analysis.forecast import Point
+from hpcdl.analysis.links import Link
+from hpcdl.analysis.network import Cost
 from hpcdl.analysis.stepmodel import Setting
 from hpcdl.errors import ConfigError, RecordError
 from hpcdl.records import Measurement
@@ -84,6 +87,36 @@ def setting_of(series: Sequence[Measurement], config: Mapping[str, Any], ranks_p
         rank_spread=_spread(top),
         carried=1.0 if engine.get("compression", "none") == "none" else 0.5,
     )
+
+
+def link_of(results: AllreduceResults, text: str, option: str, engine: str | None) -> Link:
+    """The link that an allreduce benchmark's fit of uncompressed values on the most ranks tells.
+
+    An alpha that does not part from 0 counts as 0: the sizes that were measured do not tell it.
+
+    Args:
+        results: of `hpcdl bench allreduce`.
+        text: what was given, which names the link.
+        option: --network, for which ranks on several nodes are needed, or --inside, for which they share one.
+        engine: whose sums are meant; None, or one that was not measured, for those with the least seconds a byte.
+
+    Raises:
+        RecordError: no such fit, or none that carries a beta.
+    """
+    several = option == "--network"
+    there = [fit for fit in results.fits if fit.engine != MEMORY and fit.compression == "none"]
+    fits = [fit for fit in there if (fit.nodes > 1) == several and fit.beta.resolved]
+    if not fits:
+        told = "; ".join(f"{fit.engine} on {fit.ranks} ranks of {fit.nodes} nodes" for fit in there)
+        raise RecordError(
+            f"{option} {text} with {told or 'no fits'}",
+            f"a fit on {'several nodes' if several else 'one node'} whose seconds a byte part from 0",
+            "measure it with `hpcdl bench allreduce`" + (" --hosts" if several else ""),
+        )
+    most = [fit for fit in fits if fit.ranks == max(each.ranks for each in fits)]
+    fit = min(most, key=lambda each: (each.engine != engine, each.beta.value))
+    cost = Cost(fit.alpha.value if fit.alpha.resolved else 0.0, fit.beta.value)
+    return Link(f"{text} ({fit.engine}, {fit.ranks} ranks)", cost, "hpcdl bench allreduce", given=True)
 
 
 def _spread(measurement: Measurement) -> float | None:

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 MOST = 10_000_000
 
 
+class _Basis(NamedTuple):
+    """What a table or a benchmark's folder tells."""
+
+    points: list[Point]
+    setting: Setting
+    epochs: float | None = None
+    """That the recipe plans."""
+    epoch_images: float | None = None
+    engine: str | None = None
+
+
 def forecast(
     path: Annotated[
         Path, typer.Argument(metavar="DIR|TABLE.csv", help="A benchmark's folder, or a table ranks,images_per_s.")
@@ -31,10 +42,13 @@ def forecast(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option("--network", help="Of a node: a name as 100gbit-ib or 4x200gbit-ib, a site, or seconds α,β."),
+        typer.Option(
+            "--network", help="Of a node: as 100gbit-ib or 4x200gbit-ib, a site, α,β, or a folder of `bench allreduce`."
+        ),
     ] = None,
     inside: Annotated[
-        str | None, typer.Option("--inside", help="Between two ranks of a node: nvlink2, pcie4, …, or seconds α,β.")
+        str | None,
+        typer.Option("--inside", help="Between two ranks of a node: nvlink2, pcie4, …, α,β, or such a folder."),
     ] = None,
     gradients: Annotated[
         float | None, typer.Option("--bytes", help="Bytes of gradients a step; default from the recipe's network.")
@@ -48,7 +62,9 @@ def forecast(
     bucket_mb: Annotated[
         float | None, typer.Option("--bucket-mb", help="MiB of gradients that are reduced at once; default 64.")
     ] = None,
-    images: Annotated[float | None, typer.Option("--images", help="Images an epoch, for the time to train.")] = None,
+    images: Annotated[
+        float | None, typer.Option("--images", help="Images an epoch, for the time to train; default as recorded.")
+    ] = None,
     epochs: Annotated[float | None, typer.Option("--epochs", help="Epochs; default the recipe's.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="Which of the measured series.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="Which of the measured series.")] = None,
@@ -57,6 +73,9 @@ def forecast(
     steps: Annotated[
         int, typer.Option("--simulate", metavar="STEPS", min=0, help="Also simulate so many steps, event by event.")
     ] = 0,
+    with_laws: Annotated[
+        bool, typer.Option("--laws", help="Also what Amdahl's, Gustafson's and the universal law say of the points.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Forecast images/s, efficiency and time to train, what limits them, and what a change would gain.
@@ -65,7 +84,7 @@ def forecast(
     Examples:
       hpcdl forecast runs/b --ranks 8,64,512 --ranks-per-node 4 --network 100gbit-ib
       hpcdl forecast table.csv --ranks 8,64 --ranks-per-node 4 --network 4x200gbit-ib --bytes 102e6 --batch 128
-      hpcdl forecast table.csv --ranks 512 --images 1281167 --epochs 90 --json
+      hpcdl forecast table.csv --ranks 512 --images 1281167 --epochs 90 --laws --json
     """
     counts = _counts(ranks)
     given = {
@@ -82,17 +101,16 @@ def forecast(
     if batch is not None and global_batch is not None:
         raise ConfigError("--batch and --global-batch", "one of them: the batch that stays", "leave one out")
     wanted = {"engine": engine, "mode": mode, "recipe": recipe, "input": source}
-    points, setting, planned = _read(path, wanted, ranks_per_node)
-    link, per_node = _network(network)
+    basis = _read(path, wanted, ranks_per_node)
+    link, per_node = _network(network, basis.engine)
     changes: dict[str, Any] = {"bytes": gradients, "batch": batch, "global_batch": global_batch, "between": link}
     if ranks_per_node is None:
         changes["ranks_per_node"] = per_node
     if inside is not None:
-        from hpcdl.analysis.links import find_link
-
-        changes["inside"] = find_link(inside, "--inside")
+        changes["inside"] = _link(inside, "--inside", basis.engine)
     if bucket_mb is not None:
         changes["bucket_bytes"] = bucket_mb * 2**20
+    setting = basis.setting
     if batch or global_batch:
         setting = replace(setting, batch=None, global_batch=None)
     setting = replace(setting, **{name: value for name, value in changes.items() if value is not None})
@@ -100,8 +118,15 @@ def forecast(
     from hpcdl.analysis.forecast import calibrate
     from hpcdl.report.forecast_answer import answer
 
-    calibrated = calibrate(points, setting)
-    found = answer(calibrated, counts, images=images, epochs=epochs or planned, steps=steps)
+    calibrated = calibrate(basis.points, setting)
+    found = answer(
+        calibrated,
+        counts,
+        images=images or basis.epoch_images,
+        epochs=epochs or basis.epochs,
+        steps=steps,
+        with_laws=with_laws,
+    )
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -121,10 +146,7 @@ def _counts(text: str) -> list[int]:
     return list(dict.fromkeys(int(word) for word in words))
 
 
-def _read(
-    path: Path, wanted: dict[str, str | None], ranks_per_node: int | None
-) -> tuple[list[Point], Setting, float | None]:
-    """Points, what is known, and the epochs that are planned."""
+def _read(path: Path, wanted: dict[str, str | None], ranks_per_node: int | None) -> _Basis:
     from hpcdl.analysis.stepmodel import Setting
 
     if path.suffix == ".csv" or (path.is_file() and path.suffix != ".json"):
@@ -135,7 +157,7 @@ def _read(
                 raise ConfigError(
                     f"--{name} with a table", "a benchmark's folder, whose records tell", f"drop --{name}"
                 )
-        return read_table(path), Setting(ranks_per_node=ranks_per_node or 1), None
+        return _Basis(read_table(path), Setting(ranks_per_node=ranks_per_node or 1))
 
     from hpcdl.analysis.measured import one_series, points_of, setting_of
     from hpcdl.models.registry import check
@@ -149,20 +171,20 @@ def _read(
     except (ConfigError, KeyError, TypeError):
         parameters = None
     epochs = results.config.get("train", {}).get("epochs")
-    return points_of(series), replace(setting, bytes=None if parameters is None else 4.0 * parameters), epochs
+    known = replace(setting, bytes=None if parameters is None else 4.0 * parameters)
+    return _Basis(points_of(series), known, epochs, series[-1].epoch_images, series[-1].engine)
 
 
-def _network(text: str | None) -> tuple[Link | None, int | None]:
+def _network(text: str | None, engine: str | None) -> tuple[Link | None, int | None]:
     """The link that --network names, and the ranks of a node where it is a site."""
     if text is None:
         return None, None
 
-    from hpcdl.analysis.links import find_link
     from hpcdl.cli.cluster import own_sites
     from hpcdl.slurm.sites import load_site, site_names
 
     if text not in site_names(own_sites()) and not text.endswith((".yaml", ".yml")):
-        return find_link(text), None
+        return _link(text, "--network", engine), None
     site = load_site(text, own_sites())
     if site.network is None:
         raise ConfigError(
@@ -170,4 +192,17 @@ def _network(text: str | None) -> tuple[Link | None, int | None]:
             "a site with `network`, or a link",
             "--network 100gbit-ib, or add `network: 100gbit-ib` to a copy of the site's file",
         )
-    return find_link(site.network), site.node.gpus or None
+    return _link(site.network, "--network", engine), site.node.gpus or None
+
+
+def _link(text: str, option: str, engine: str | None) -> Link:
+    """The link of a name, of α and β, or of what `hpcdl bench allreduce` measured in a folder."""
+    from hpcdl.allreduce import read_allreduce
+    from hpcdl.analysis.links import find_link
+    from hpcdl.analysis.measured import link_of
+
+    path = Path(text)
+    if path.suffix != ".json" and not path.is_dir():
+        return find_link(text, option)
+    results = read_allreduce(path if path.suffix == ".json" else path / "results.json")
+    return link_of(results, text, option, engine)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hpcdl.analysis import advice
+from hpcdl.analysis import advice, laws
 from hpcdl.analysis.forecast import Calibrated
 from hpcdl.analysis.simulate import machine_of, simulate
+from hpcdl.errors import RecordError
 
 
 def answer(
-    calibrated: Calibrated, counts: Sequence[int], *, images: float | None, epochs: float | None, steps: int
+    calibrated: Calibrated,
+    counts: Sequence[int],
+    *,
+    images: float | None,
+    epochs: float | None,
+    steps: int,
+    with_laws: bool = False,
 ) -> dict[str, Any]:
     """What the command answers as JSON.
 
@@ -21,8 +28,10 @@ def answer(
         images: of an epoch, for the time that it takes.
         epochs: of the training.
         steps: to simulate; 0 for none.
+        with_laws: also what each law of scaling, fitted to the same points, says; None where they are too few for it.
     """
     found = []
+    fitted = _laws(calibrated) if with_laws else {}
     for each in calibrated.forecast(counts):
         one: dict[str, Any] = {
             "ranks": each.ranks,
@@ -36,6 +45,8 @@ def answer(
         if steps:
             machine, batch = machine_of(calibrated, each.ranks)
             one["simulated_images_per_s"] = batch * steps / float(simulate(machine, each.ranks, steps).sum())
+        if with_laws:
+            one["laws"] = {name: None if law is None else float(law.rate(each.ranks)) for name, law in fitted.items()}
         found.append(one)
     top = max(counts)
     name, share = advice.limit(calibrated, top)
@@ -51,3 +62,15 @@ def answer(
         "waste_beyond": advice.waste_beyond(calibrated),
         "waste_looked_for_up_to": advice.REACH * calibrated.points[-1].ranks,
     }
+
+
+def _laws(calibrated: Calibrated) -> dict[str, laws.Law | None]:
+    """Each law with the rate of one rank, fitted to the points; None: they are too few."""
+    points = calibrated.points
+    found: dict[str, laws.Law | None] = {}
+    for name in laws.LAWS:
+        try:
+            found[name] = laws.fit(name, [point.ranks for point in points], [point.rate for point in points])
+        except RecordError:
+            found[name] = None
+    return found

@@ -10,6 +10,7 @@ from hpcdl.report import text
 
 WORTH = 1.01
 """A change that gains less is not worth telling."""
+LAWS = {"amdahl": "Amdahl", "gustafson": "Gustafson", "usl": "USL"}
 
 
 def lines(calibrated: Calibrated, answer: dict[str, Any]) -> Iterator[str]:
@@ -62,7 +63,8 @@ def _table(answer: dict[str, Any]) -> Iterator[str]:
     first = answer["forecast"][0]
     header = ["ranks", "images/s", "95 % interval", "efficiency"]
     header += ["an epoch"] * ("epoch_seconds" in first) + ["training"] * bool(first.get("training_seconds"))
-    header += ["simulated"] * ("simulated_images_per_s" in first) + [""]
+    header += ["simulated"] * ("simulated_images_per_s" in first)
+    header += [LAWS[name] for name in first.get("laws", {})] + [""]
     rows = [header, *(_row(each) for each in answer["forecast"])]
     widths = [max(len(row[at]) for row in rows) for at in range(len(header))]
     for row in rows:
@@ -76,6 +78,7 @@ def _row(each: dict[str, Any]) -> list[str]:
     row += [text.duration(each[name]) for name in ("epoch_seconds", "training_seconds") if each.get(name)]
     if "simulated_images_per_s" in each:
         row.append(text.number(each["simulated_images_per_s"]))
+    row += ["-" if rate is None else text.number(rate) for rate in each.get("laws", {}).values()]
     beyond = each["beyond_measured"]
     return [*row, f"{beyond:.3g} times the most ranks measured" if beyond > 1.0 else "within what was measured"]
 

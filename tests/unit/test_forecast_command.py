@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from scaling_records import sums as measured_sums
 from typer.testing import CliRunner
 
+from hpcdl.allreduce import Estimate, Fit
 from hpcdl.analysis.scaling import Point as Measured
 from hpcdl.analysis.scaling import measurements
 from hpcdl.cli.app import app
-from hpcdl.errors import HpcdlError
+from hpcdl.errors import HpcdlError, RecordError
 from hpcdl.records import SCHEMA, RankTiming, Repetition, Results, write_json
 
 
@@ -59,7 +61,7 @@ def records(
 
     points = [
         Measured(
-            engine, count, 1, mode, "cifar10-resnet20", source, 32 * count, 32, 1, 4,
+            engine, count, 1, mode, "cifar10-resnet20", source, 32 * count, 32, 1, 4, 50_000,
             [repetition(index, count) for index in range(3)],
         )
         for mode in modes for count in ranks
@@ -94,9 +96,20 @@ def test_time_to_train_is_images_over_rate(call: Callable[..., str]) -> None:
 
 
 def test_records_tell_network_batch_and_epochs(call: Callable[..., str]) -> None:
-    text = call(records(), "--ranks", "4,32", "--network", "10gbit", "--images", "50000", "--simulate", "5")
+    text = call(records(), "--ranks", "4,32", "--network", "10gbit", "--simulate", "5")
     assert "nodes: 4 ranks each" in text and "1.08 MB a step in 1 bucket" in text and "scatter of repetitions" in text
-    assert "training" in text and "simulated" in text and "what limits at 32 ranks" in text
+    assert "an epoch" in text and "training" in text and "simulated" in text and "what limits at 32 ranks" in text
+
+
+def test_laws_stand_beside_where_the_points_are_enough(call: Callable[..., str]) -> None:
+    """Amdahl's law says what made the points; the universal one has an unknown more than there are of them."""
+    rates = [100.0 / (0.1 + 0.9 / ranks) for ranks in (1, 4, 16)]
+    path = table(f"ranks,images_per_s\n1,{rates[0]}\n4,{rates[1]}\n")
+    one = json.loads(call(path, "--ranks", "16", "--laws", "--json"))["forecast"][0]
+    assert one["laws"]["amdahl"] == pytest.approx(rates[2], rel=1e-3) and one["laws"]["usl"] is None
+    assert one["laws"]["gustafson"] > one["laws"]["amdahl"]
+    text = call(path, "--ranks", "16", "--laws")
+    assert "Amdahl" in text and "Gustafson" in text and "USL" in text and "laws" not in call(path, "--ranks", "16")
 
 
 def test_synthetic_images_and_an_engine_that_hides_nothing(call: Callable[..., str]) -> None:
@@ -107,6 +120,56 @@ def test_synthetic_images_and_an_engine_that_hides_nothing(call: Callable[..., s
 def test_a_site_tells_its_network_and_ranks_a_node(call: Callable[..., str]) -> None:
     text = call(table("ranks,images_per_s\n1,240\n2,464\n"), "--ranks", "8", "--network", "marenostrum5-acc")
     assert "nodes: 4 ranks each" in text and "4x200gbit-ib, 100 GB/s" in text
+
+
+def fit(engine: str, ranks: int, nodes: int, alpha: float, beta: float, **differs: object) -> Fit:
+    """With intervals of a tenth."""
+    known = {name: Estimate(value=v, low=0.9 * v, high=1.1 * v) for name, v in (("alpha", alpha), ("beta", beta))}
+    words = {"engine": engine, "ranks": ranks, "nodes": nodes, "compression": "none", "sizes": 3, "error": 0.01}
+    return Fit(**{**words, **known, **differs})
+
+
+def sums(*fits: Fit, name: str = "sums") -> str:
+    Path(name).mkdir()
+    document = measured_sums().model_copy(update={"fits": list(fits)})
+    write_json(Path(name, "results.json"), document)
+    return name
+
+
+def test_measured_sums_tell_the_links(call: Callable[..., str]) -> None:
+    """Of the engine that trained, on the most ranks, on one node or on several, without compression."""
+    network = sums(
+        fit("plain", 8, 4, 1e-6, 1e-10),
+        fit("horovod", 8, 4, 2e-5, 4e-10),
+        fit("horovod", 8, 4, 2e-5, 2e-10, compression="fp16"),
+        fit("horovod", 4, 2, 3e-5, 5e-10),
+        fit("horovod", 2, 1, 5e-6, 8e-11),
+    )
+    text = call(records(), "--ranks", "32", "--network", network, "--inside", f"{network}/results.json")
+    assert "between nodes: sums (horovod, 8 ranks), 2.5 GB/s, 20 µs a message" in text
+    assert "inside a node: sums/results.json (horovod, 2 ranks), 12.5 GB/s, 5 µs a message" in text
+
+
+def test_measured_sums_forecast_as_their_figures_do(call: Callable[..., str]) -> None:
+    path = records()
+    network = sums(fit("horovod", 8, 4, 2e-5, 4e-10))
+    answers = [
+        json.loads(call(path, "--ranks", "32", "--network", given, "--json"))["forecast"]
+        for given in (network, "2e-5,4e-10", "2e-5,4e-9")
+    ]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_an_alpha_that_was_not_told_is_none_and_a_beta_is_refused(call: Callable[..., str]) -> None:
+    untold = Estimate(value=1e-6, low=-1e-6, high=2e-6)
+    text = call(
+        records(), "--ranks", "8", "--network", sums(fit("mpi", 2, 2, 1e-6, 1e-9).model_copy(update={"alpha": untold}))
+    )
+    assert "sums (mpi, 2 ranks), 1 GB/s, 0 µs a message" in text
+    other = sums(fit("mpi", 2, 2, 1e-6, 1e-9).model_copy(update={"beta": untold}), name="other")
+    for option, expected in (("--network", "several nodes"), ("--inside", "one node")):
+        with pytest.raises(RecordError, match=f"(?s)mpi on 2 ranks of 2 nodes.*a fit on {expected}"):
+            call("b", "--ranks", "8", option, other)
 
 
 @pytest.mark.parametrize(
