@@ -72,7 +72,7 @@ def train(
         from hpcdl.cli.progress import Display
         from hpcdl.cli.run import conclusion
         from hpcdl.training.job import execute
-        from hpcdl.training.watchdog import Watchdog
+        from hpcdl.training.watchdog import Watchdog, unheard
 
         quiet = not world.is_leader or (prepared and not show)
         # A job's output is a file, although mpirun gives its ranks a terminal.
@@ -84,7 +84,7 @@ def train(
             watchdog = None
             if resolved.train.stall_timeout:
                 watchdog = Watchdog(resolved.train.stall_timeout, partial(_record, folder, world.rank, prepared))
-            beat = watchdog.beat if watchdog else _ignore
+            beat = watchdog.beat if watchdog else unheard
             summary = execute(resolved, place, folder, os.environ, display.show, resume, interrupt, beat)
             if watchdog:
                 watchdog.stop()
@@ -121,10 +121,6 @@ def _record(folder: Path, rank: int, prepared: bool, error: Exception) -> None:
     if prepared:
         with suppress(OSError):  # the launcher tells of a disk that is full
             write_json(folder / "ranks" / f"{rank}.failure.json", failure_record(error, rank, traceback.format_exc()))
-
-
-def _ignore(done: str) -> None:
-    """No watchdog hears it."""
 
 
 def _words(error: Exception) -> str:

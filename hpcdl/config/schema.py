@@ -265,7 +265,8 @@ class TrainConfig(Section):
     time_limit: Rate | None = None
     """Seconds after which the run writes a checkpoint and leaves with code 75, to be resumed; null: none."""
     stall_timeout: Rate | None = 300.0
-    """Seconds without an update, or another sign of work, after which a rank ends the run; null: never."""
+    """Seconds without an update, or another sign of work, after which a rank ends the run; null: never. A data set may
+    take an hour to be read."""
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> TrainConfig:

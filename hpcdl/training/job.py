@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from hpcdl.training.timing import COLUMNS, StepTimes
 from hpcdl.training.trainer import Care, Emit, make_network
 from hpcdl.training.unwritten import Unwritten
 from hpcdl.training.usage import Meters, Sampler
+from hpcdl.training.watchdog import READING_SECONDS, Beat, unheard
 
 CHECKPOINTS, STOPPED = "checkpoints", "stopped.json"
 RESTARTS = "SLURM_RESTART_COUNT"
@@ -51,7 +52,7 @@ def execute(
     show: Emit,
     resume: str | None = None,
     interrupt: Interrupt | None = None,
-    beat: Callable[[str], None] = lambda done: None,
+    beat: Beat = unheard,
 ) -> dict[str, Any]:
     """Trains a recipe on this rank and writes the run's records.
 
@@ -87,11 +88,11 @@ def execute(
             show(now)
 
     agree(session.engine, "the recipe", dump(config).splitlines(), "start every rank with the same recipe and values")
+    beat("agreeing on the recipe", READING_SECONDS)
     images = load_on_node(config.data, data, session)
     beat("reading the data")
     fingerprint = _fingerprint(images)
     agree(session.engine, f"the data at {data}", fingerprint, "give every host the same files")
-
     epoch = len(hold_out(len(images.train), config.data.validation)[0])
 
     def describe() -> None:

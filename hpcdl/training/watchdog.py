@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from threading import Event, Thread
 from time import monotonic
+from typing import Protocol
 
 from hpcdl.errors import StallError
 
@@ -17,6 +18,19 @@ LINGER_SECONDS = 3.0
 GRACE_SECONDS = 10.0
 """After which Python's own timer ends a rank whose threads cannot run, because a library holds the interpreter."""
 REARM_SECONDS = 1.0
+READING_SECONDS = 3600.0
+"""That a data set may take, which gives no sign before it is read: a million files on a busy file server take long."""
+
+
+class Beat(Protocol):
+    """Hears of each sign of work."""
+
+    def __call__(self, done: str, least: float = 0.0) -> None:
+        """What was done last, and for how many seconds at least nothing else needs to follow."""
+
+
+def unheard(done: str, least: float = 0.0) -> None:
+    """Where nobody watches."""
 
 
 class Watchdog:
@@ -40,17 +54,19 @@ class Watchdog:
     ) -> None:
         self._seconds, self._tell, self._setting, self._logs, self._works = seconds, tell, setting, logs, works
         self._last, self._done, self._armed = monotonic(), "the start", 0.0
-        self._asleep = 0.0
+        self._asleep, self._limit = 0.0, seconds
         self._over = Event()
         Thread(target=self._watch, name="watchdog", daemon=True).start()
         self.beat("the start")
 
-    def beat(self, done: str) -> None:
-        """A sign of work: what was done last."""
-        self._last, self._done, self._asleep = monotonic(), done, 0.0
-        if self._last - self._armed > REARM_SECONDS:
+    def beat(self, done: str, least: float = 0.0) -> None:
+        """A sign of work: what was done last, and seconds that what comes now may take at least."""
+        limit = max(self._seconds, least)
+        rearm = limit != self._limit or monotonic() - self._armed > REARM_SECONDS
+        self._last, self._limit, self._done, self._asleep = monotonic(), limit, done, 0.0
+        if rearm:
             self._armed = self._last
-            faulthandler.dump_traceback_later(self._seconds + GRACE_SECONDS, exit=True)
+            faulthandler.dump_traceback_later(limit + GRACE_SECONDS, exit=True)
 
     def stop(self) -> None:
         """The work is done."""
@@ -65,12 +81,12 @@ class Watchdog:
             if not self._works():
                 self.stop()
                 return
-            if now - self._last < self._seconds:
+            if now - self._last < self._limit:
                 continue
             # Stopped by a signal, and woken by the launcher that ends the ranks: this is the one that was waited for.
             stood = f"stood still itself for {self._asleep:.0f} s; " if self._asleep > self._seconds / 2 else ""
             error = StallError(
-                f"{stood}nothing done for {self._seconds:g} s; the last was {self._done}",
+                f"{stood}nothing done for {self._limit:g} s; the last was {self._done}",
                 f"a sign of work within {self._setting}",
                 f"see the stacks in {self._logs}; raise {self._setting} if the work takes that long",
             )

@@ -105,6 +105,12 @@ def test_a_rank_whose_interpreter_is_held_is_ended_too() -> None:
     assert done.returncode == 1 and "Timeout" in done.stderr and "in held" in done.stderr
 
 
+def test_what_may_take_longer_is_waited_for_once() -> None:
+    done = dogged("dog.beat('reading', 5.0); time.sleep(4); dog.beat('read'); time.sleep(60)")
+    assert done.returncode == 1
+    assert done.stdout == "told: nothing done for 2 s; the last was read\n"
+
+
 def test_a_rank_that_works_is_left_alone() -> None:
     done = dogged("dog.stop(); time.sleep(4)")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
