@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from hpcdl.cli.options import Json
-from hpcdl.errors import ConfigError
+from hpcdl.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:
     from hpcdl.analysis.forecast import Point
@@ -160,11 +160,22 @@ def _read(path: Path, wanted: dict[str, str | None], ranks_per_node: int | None)
         return _Basis(read_table(path), Setting(ranks_per_node=ranks_per_node or 1))
 
     from hpcdl.analysis.measured import one_series, points_of, setting_of
+    from hpcdl.analysis.scaling import oversubscribed
     from hpcdl.models.registry import check
     from hpcdl.records import read_results
 
     results = read_results(path if path.suffix == ".json" else path / "results.json")
-    series = one_series(results.results, **wanted)
+    every = one_series(results.results, **wanted)
+    # They tell how ranks share a machine that is full, and nothing of a larger one.
+    full = [m.ranks for m in every if oversubscribed(m)]
+    series = [m for m in every if m.ranks not in full]
+    if full:
+        told = f"{', '.join(map(str, full))} ranks, whose compute threads were more than the cores"
+        if len(series) < 2:
+            raise RecordError(
+                f"{path} with {told}", "two rank counts or more with a core for each thread", "measure fewer ranks"
+            )
+        typer.echo(f"left out: {told}", err=True)
     setting = setting_of(series, results.config, ranks_per_node)
     try:
         parameters = check(results.config["model"]["name"]).parameters

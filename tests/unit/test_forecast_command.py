@@ -112,6 +112,17 @@ def test_laws_stand_beside_where_the_points_are_enough(call: Callable[..., str])
     assert "Amdahl" in text and "Gustafson" in text and "USL" in text and "laws" not in call(path, "--ranks", "16")
 
 
+def test_ranks_without_a_core_for_each_thread_are_left_out(call: Callable[..., str]) -> None:
+    """Four ranks on the 4 cores of the records are measured, eight share them."""
+    text = call(records(ranks=(1, 2, 4, 8)), "--ranks", "4")
+    assert "left out: 8 ranks, whose compute threads" in text and "on 4\n" in text
+
+
+def test_one_rank_count_that_had_its_cores_is_not_enough(call: Callable[..., str]) -> None:
+    with pytest.raises(RecordError, match="8 ranks, whose compute threads"):
+        call(records(ranks=(4, 8)), "--ranks", "4")
+
+
 def test_synthetic_images_and_an_engine_that_hides_nothing(call: Callable[..., str]) -> None:
     text = call(records(source="synthetic", engine="mpi"), "--ranks", "8", "--simulate", "5")
     assert "simulated" in text and "the input twice as fast" not in text
