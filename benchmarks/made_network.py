@@ -11,6 +11,7 @@ backward pass. `simulated` plays it event by event, `formula` adds it up; both a
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from hpcdl.analysis.stepmodel import BACKWARD
 from hpcdl.records import Measurement, read_results, write_text
 
 ENGINE = "horovod"
+"""Which reduces while the backward pass goes on."""
 WORKS = {
     "ResNet-20, one bucket": ["cifar10-resnet20", "train.global_batch=64", "train.micro_batch=64"],
     "ResNet-20, buckets of 0.25 MiB": [
@@ -51,17 +53,17 @@ def hpcdl(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "hpcdl", *words], check=True, stdout=subprocess.DEVNULL)
 
 
-def foretold(one: Measurement, two: Measurement, fit: Fit, bucket_bytes: float, overlap: bool) -> dict[str, float]:
+def foretold(one: Measurement, two: Measurement, fit: Fit, bucket_bytes: float) -> dict[str, float]:
     """Seconds of a step of two ranks, from those of one, the sizes of what is summed, and the link's cost."""
     own = np.array([t for each in one.repetitions for rank in each.ranks for t in rank.step])
     low, middle, high = np.percentile(own, [16.0, 50.0, 84.0])
     spread = float(0.5 * (high - low) / middle)
-    buckets = max(1, round(two.allreduce_bytes / bucket_bytes))
+    buckets = max(1, math.ceil(two.allreduce_bytes / bucket_bytes))
     cost = Cost(max(fit.alpha.value, 0.0), fit.beta.value)
     reduction = float(network.ring(two.allreduce_bytes, 2, Cost(0.0, cost.beta))) + buckets * float(
         network.ring(0.0, 2, Cost(cost.alpha, 0.0))
     )
-    backward = BACKWARD * float(middle) if overlap else 0.0
+    backward = BACKWARD * float(middle)
     played = Machine(compute=float(middle), backward=backward, rank_spread=spread, buckets=buckets, reduction=reduction)
     waiting = float(middle) * spread * network.expected_maximum(2)
     return {
@@ -86,7 +88,7 @@ def measure(
     bucket = float(results.config["engine"]["bucket_mb"]) * 2**20
     samples = [float(np.median([t for rank in each.ranks for t in rank.step])) for each in two.repetitions]
     measured = float(np.median(samples))
-    figures = foretold(one, two, fit, bucket, overlap=True)
+    figures = foretold(one, two, fit, bucket)
     return {
         "rate": rate,
         "work": work,

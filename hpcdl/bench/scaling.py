@@ -157,7 +157,7 @@ def _point(
         micro_batch=config.train.micro_batch,
         threads=read_json(run / "launch.json", fix=AGAIN)["tuning"]["threads"],
         cores=machine.topology.cores * len({timing.node for timing in repetitions[0].ranks}),
-        epoch_images=None if start.input == "synthetic" else environment["epoch_images"],
+        epoch_images=None if start.input == "synthetic" else environment.get("epoch_images"),
         repetitions=tuple(repetitions),
     )
 
