@@ -37,6 +37,7 @@ def test_latex_rows_have_as_many_cells_as_columns_and_escape_what_is_special() -
         r"50 \% of a\_b \& \{c\} \textbackslash{}d \$e \#f \textasciitilde{}g \textasciicircum{}h {[}i{]}"
     )
     text = latex(shown(results(recipe="a_b & 100 %", accuracy=True)).tables())
+    assert r"\shortstack[r]{images/s\\a rank}" in text, "titles on one line make a wide table"
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 5
     for columns, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
         for row in re.findall(r"^(.*) \\\\$", body, re.MULTILINE):
