@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpcdl.training.api import (
         LARS,
+        Muon,
         allgather_object,
         allreduce,
         barrier,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARS",
+    "Muon",
     "World",
     "allgather_object",
     "allreduce",

@@ -22,6 +22,7 @@ OPTIMIZER_OWN = {
     "lamb": {"beta_1", "beta_2", "epsilon"},
     "rmsprop": {"rho", "momentum", "epsilon"},
     "lars": {"momentum", "nesterov", "trust", "epsilon"},
+    "muon": {"momentum", "nesterov", "trust"},
 }
 """What each optimizer takes besides OPTIMIZER_SHARED."""
 
@@ -96,6 +97,8 @@ class DataConfig(Section):
     every second epoch; mixup and cutmix mix pairs within a micro-batch."""
     padding: Positive = 4
     """pad-crop: pixels on each side."""
+    padding_mode: Literal["zeros", "reflect"] = "zeros"
+    """pad-crop: what those pixels are; reflect: the image's own, mirrored at its edges."""
     normalize: Literal["unit", "centered", "symmetric", "standard", "caffe", "none"] = "unit"
     """unit: pixels in [0, 1]; centered: [-0.5, 0.5]; symmetric: [-1, 1]; standard: less the set's channel mean, over
     its deviation; caffe: BGR in [0, 255] less ImageNet's means, as VGG's weights expect; none: [0, 255]."""
@@ -123,14 +126,15 @@ class ModelConfig(Section):
 class OptimizerConfig(Section):
     """The update rule, with Keras's names and, for null, the defaults of its class."""
 
-    name: Literal["sgd", "adam", "adamw", "rmsprop", "nadam", "lamb", "lars"] = "sgd"
-    """keras.optimizers.SGD, Adam, AdamW, RMSprop, Nadam or Lamb; lars: hpcdl.training.lars.LARS."""
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "nadam", "lamb", "lars", "muon"] = "sgd"
+    """keras.optimizers.SGD, Adam, AdamW, RMSprop, Nadam or Lamb; lars, muon: hpcdl.LARS, hpcdl.Muon,
+    the latter for networks that normalise after each convolution."""
     learning_rate: Rate | None = None
     """Step size, before schedule and scaling."""
     momentum: Fraction | None = None
-    """sgd, rmsprop, lars: share of the last step that is kept."""
+    """sgd, rmsprop, lars, muon: share of the last step that is kept."""
     nesterov: bool | None = None
-    """sgd, lars: Nesterov's momentum."""
+    """sgd, lars, muon: Nesterov's momentum."""
     beta_1: Fraction | None = None
     """adam, adamw, nadam, lamb: decay of the first moment."""
     beta_2: Fraction | None = None
@@ -138,9 +142,9 @@ class OptimizerConfig(Section):
     rho: Fraction | None = None
     """rmsprop: decay of the mean square."""
     epsilon: Rate | None = None
-    """All but sgd: keeps the division finite."""
+    """All but sgd and muon: keeps the division finite."""
     trust: Rate | None = None
-    """lars: the trust coefficient, a kernel's step in units of its norm at a learning rate of 1; null: 0.001."""
+    """lars, muon: a kernel's step in units of its norm at a learning rate of 1; null: 0.001 for lars, 0.1 for muon."""
     weight_decay: NonNegative | None = None
     """Decay a step, times the learning rate, beside the update and not through its momentum, so an L2 decay d
     under momentum m is d / (1 - m) here; lars alone puts it into the update. null: 0.004 for adamw, else none."""

@@ -46,7 +46,12 @@ def split(names: Sequence[str], draws: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def apply(
-    names: Sequence[str], images: tf.Tensor, draws: tf.Tensor, fill: float | Sequence[float] = 0.0, padding: int = 4
+    names: Sequence[str],
+    images: tf.Tensor,
+    draws: tf.Tensor,
+    fill: float | Sequence[float] = 0.0,
+    padding: int = 4,
+    padding_mode: str = "zeros",
 ) -> tf.Tensor:
     """Applies what keeps an image's size and mixes no pairs, in one order: pad-crop, flip (alternate-flip is one, whose
     draws alternate), randaugment, color-jitter, cutout.
@@ -60,10 +65,11 @@ def apply(
         draws: (batch, the sum of DRAWS over the names).
         fill: what cutout leaves, a value for all channels or one for each.
         padding: pixels on each side, for pad-crop.
+        padding_mode: what they hold, zeros or reflect.
     """
     own = split(names, draws)
     changes: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-        "pad-crop": partial(pad_crop, padding=padding),
+        "pad-crop": partial(pad_crop, padding=padding, mode=padding_mode),
         "flip": flip,
         "alternate-flip": flip,
         "randaugment": randaugment,
@@ -76,19 +82,19 @@ def apply(
     return images
 
 
-def pad_crop(images: tf.Tensor, draws: tf.Tensor, padding: int = 4) -> tf.Tensor:
-    """Pads each side with zeros, by 4 in He et al. 2015, section 4.2, and cuts the original size out again.
+def pad_crop(images: tf.Tensor, draws: tf.Tensor, padding: int = 4, mode: str = "zeros") -> tf.Tensor:
+    """Pads each side, by 4 zeros in He et al. 2015, section 4.2, and cuts the original size out again.
 
     Args:
         images: (batch, height, width, channels), at least `padding` pixels a side.
         draws: (batch, 2), the first row and the first column of the cut: 0 … 2 padding of the padded image.
-        padding: pixels on each side.
+        padding: pixels on each side; with reflect, fewer than a side has.
+        mode: zeros, or reflect: the image's own pixels, mirrored at its first and last.
     """
-    offsets = whole(draws, 2 * padding + 1)
+    offsets, filled = whole(draws, 2 * padding + 1), {"zeros": "CONSTANT", "reflect": "REFLECT"}[mode]
     for axis in (1, 2):
-        images = grouped(
-            offsets[:, axis - 1], [partial(_shift, axis, at - padding) for at in range(2 * padding + 1)], images
-        )
+        moves = [partial(_shift, axis, at - padding, filled) for at in range(2 * padding + 1)]
+        images = grouped(offsets[:, axis - 1], moves, images)
     return images
 
 
@@ -119,9 +125,10 @@ def _mirror(images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.reverse(tf.reshape(images, [-1, width, images.shape[3]]), axis=[1]), tf.shape(images))
 
 
-def _shift(axis: int, by: int, images: tf.Tensor) -> tf.Tensor:
-    """Moves rows (axis 1) or columns (axis 2) towards the start, or away where `by` is negative; zeros follow."""
+def _shift(axis: int, by: int, mode: str, images: tf.Tensor) -> tf.Tensor:
+    """Moves rows (axis 1) or columns (axis 2) towards the start, or away where `by` is negative; padding follows."""
+    edges = [[0, 0], [0, 0], [0, 0], [0, 0]]
+    edges[axis] = [max(-by, 0), max(by, 0)]
     kept = slice(by, None) if by >= 0 else slice(None, by)
-    padding = [[0, 0], [0, 0], [0, 0], [0, 0]]
-    padding[axis] = [max(-by, 0), max(by, 0)]
-    return tf.pad(images[:, kept] if axis == 1 else images[:, :, kept], padding)
+    padded = tf.pad(images, edges, mode)
+    return padded[:, kept] if axis == 1 else padded[:, :, kept]

@@ -63,10 +63,11 @@ class Batches:
         self._micro_batch, self._workers = micro_batch, workers
         self._members: Numbers | None = None
         self._augment = [name for name in augment.DRAWS if name in config.augment]
-        if "pad-crop" in self._augment and config.padding > min(self.shape[:2]):
+        most = min(self.shape[:2]) - (config.padding_mode == "reflect")
+        if "pad-crop" in self._augment and config.padding > most:
             raise ConfigError(
                 f"padding of {config.padding} pixels for images of {self.shape[0]} x {self.shape[1]}",
-                "at most the image's shorter side",
+                f"at most {most}",
                 "lower data.padding, or leave pad-crop out",
             )
         with tf.device("/CPU:0"):
@@ -232,7 +233,7 @@ class Batches:
         """Augments and normalises images in [0, 255] of the network's size, each for itself."""
         if training and self._augment:
             fill = [255 * mean for mean in self._dataset.mean]
-            images = augment.apply(self._augment, images, random, fill, self._config.padding)
+            images = augment.apply(self._augment, images, random, fill, self._config.padding, self._config.padding_mode)
         scheme, dataset = self._config.normalize, self._dataset
         return normalize(tf.cast(images, tf.float32), scheme, dataset.mean, dataset.std)
 

@@ -14,6 +14,7 @@ from hpcdl.training.callbacks import callbacks
 from hpcdl.training.distribute import adopt, broadcast_variables, distribute, share_start
 from hpcdl.training.fused_normalization import fuse_normalization
 from hpcdl.training.lars import LARS
+from hpcdl.training.muon import Muon
 from hpcdl.training.normalization import ghost_normalization, synchronize_normalization
 from hpcdl.training.predict import evaluate, predict
 from hpcdl.training.session import current, join
@@ -23,6 +24,7 @@ from hpcdl.world import World
 
 __all__ = [
     "LARS",
+    "Muon",
     "allgather_object",
     "allreduce",
     "barrier",

@@ -6,6 +6,7 @@ import keras
 
 from hpcdl.config.schema import OptimizerConfig
 from hpcdl.training.lars import LARS
+from hpcdl.training.muon import Muon
 
 CLASSES = {
     "sgd": keras.optimizers.SGD,
@@ -15,6 +16,7 @@ CLASSES = {
     "nadam": keras.optimizers.Nadam,
     "lamb": keras.optimizers.Lamb,
     "lars": LARS,
+    "muon": Muon,
 }
 NOT_KERNELS = {"bias", "gamma", "beta", "scale", "alpha"}
 """Keras's names for biases, what normalisation multiplies by and adds, and PReLU's slopes."""

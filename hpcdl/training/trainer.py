@@ -25,6 +25,7 @@ from hpcdl.training.interrupt import Interrupt
 from hpcdl.training.lars import LARS
 from hpcdl.training.loss import cross_entropy
 from hpcdl.training.meter import Meter
+from hpcdl.training.muon import Muon
 from hpcdl.training.optimizers import correct_momentum, make_optimizer
 from hpcdl.training.progress import Progress
 from hpcdl.training.replica import Replica
@@ -160,7 +161,7 @@ class Trainer:
         An optimizer that is not Keras's own stays out, for the file could not be read without hpcdl.
         """
         optimizer = self._replica.optimizer
-        if not isinstance(getattr(optimizer, "inner_optimizer", optimizer), LARS):
+        if not isinstance(getattr(optimizer, "inner_optimizer", optimizer), LARS | Muon):
             self.model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
         return self.model
 

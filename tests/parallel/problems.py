@@ -14,6 +14,7 @@ from keras import layers
 
 import hpcdl
 from hpcdl.training.lars import LARS
+from hpcdl.training.muon import Muon
 
 SAMPLES, BATCH, EPOCHS = 50, 16, 3
 Array = np.ndarray[Any, Any]
@@ -196,6 +197,19 @@ def application() -> keras.Model:
     return model
 
 
+def convolutional() -> keras.Model:
+    return keras.Sequential(
+        [
+            layers.Input((32, 32, 3)),
+            layers.Conv2D(6, 4, strides=4, use_bias=False),
+            layers.LayerNormalization(),
+            layers.Activation("tanh"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
 def normalised() -> keras.Model:
     """Batch normalisation in two branches of equal width."""
     x = layers.Input((6,))
@@ -269,6 +283,13 @@ PROBLEMS: dict[str, Problem] = {
     "fp16": Problem(sequential, **PLAIN, distribute={"compression": "fp16"}, tolerance=2e-3, **EVERY),
     "bf16": Problem(sequential, **PLAIN, distribute={"compression": "bf16"}, tolerance=2e-2),
     "LARS": Problem(sequential, samples, lambda: LARS(0.1, momentum=0.9, weight_decay=1e-2, trust=0.1)),
+    "Muon": Problem(
+        convolutional,
+        pictures,
+        lambda: Muon(0.1, trust=0.5),
+        lambda: {"loss": "sparse_categorical_crossentropy"},
+        tolerance=2e-5,
+    ),
     "even": Problem(sequential, lambda: tuple(each[:48] for each in samples()), sgd, validate=True, **EVERY),
     "momentum of averages": Problem(
         sequential, samples, lambda: keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9, weight_decay=0.1)

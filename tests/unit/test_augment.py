@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +36,14 @@ def numbers(count: int, columns: int, seed: int = 0) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).random((count, columns), np.float32)
 
 
+@pytest.mark.parametrize(("mode", "numpy_mode"), [("zeros", "constant"), ("reflect", "reflect")])
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
-def test_pad_crop_moves_by_up_to_4(kind: str) -> None:
+def test_pad_crop_moves_by_up_to_4(kind: str, mode: str, numpy_mode: Literal["constant", "reflect"]) -> None:
     cells = np.array([(row, column) for row in range(9) for column in range(9)])
     images, draws = pictures(81, 10, 14), ((cells + 0.5) / 9).astype(np.float32)
     draws[0], draws[80] = 0.0, ALMOST_ONE
-    found = augment.pad_crop(tf.constant(images, kind), tf.constant(draws))
-    padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    found = augment.pad_crop(tf.constant(images, kind), tf.constant(draws), mode=mode)
+    padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)), mode=numpy_mode)
     expected = [image[y : y + 10, x : x + 14] for image, (y, x) in zip(padded, cells, strict=True)]
     assert found.dtype == kind
     np.testing.assert_array_equal(found, np.stack(expected))

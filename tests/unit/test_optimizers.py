@@ -171,7 +171,7 @@ def test_lars_refuses_a_momentum_above_one() -> None:
         LARS(momentum=1.5)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "nadam", "lamb", "lars"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "nadam", "lamb", "lars", "muon"])
 def test_every_name_makes_its_class_and_a_file_keeps_it(name: str, tmp_path: Path) -> None:
     config = OptimizerConfig(name=name, learning_rate=0.25, weight_decay=0.5, global_clipnorm=2.0)
     model = small_model()

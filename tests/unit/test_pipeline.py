@@ -226,6 +226,9 @@ def _uncropped(data: ImageSet, batches: list[Any], epoch: int) -> Any:
 def test_padding_that_no_image_has_room_for_is_refused(data: ImageSet) -> None:
     with pytest.raises(ConfigError, match="padding of 33 pixels for images of 32 x 32"):
         Batches(data, data.train, config(augment=["pad-crop"], padding=33))
+    Batches(data, data.train, config(augment=["pad-crop"], padding=32))
+    with pytest.raises(ConfigError, match="at most 31"):
+        Batches(data, data.train, config(augment=["pad-crop"], padding=32, padding_mode="reflect"))
 
 
 def test_grey_images_have_no_blue(data: ImageSet) -> None:
