@@ -134,6 +134,6 @@ def is_wide(series: Sequence[Series]) -> bool:
 
 def fitted(words: str, columns: int = 56) -> str:
     """Words broken into lines that fit the figure's width; what exceeds three lines is left out."""
-    kept = "\n".join(textwrap.wrap(words, columns, max_lines=3, placeholder=" …"))
+    kept = "\n".join(textwrap.wrap(words, columns, break_on_hyphens=False, max_lines=3, placeholder=" …"))
     # Matplotlib leaves a label that starts with an underscore out of the legend.
     return f" {kept}" if kept.startswith("_") else kept
