@@ -33,13 +33,14 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
 class Muon(keras.optimizers.SGD):  # type: ignore[misc]
     """Momentum, orthogonalised: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 
-    For the kernels of 2-D convolutions, as matrices of (height x width x inputs, filters):
+    For variables of four dimensions, kernels of 2-D convolutions, as matrices of (height x width x inputs, filters):
 
         velocity = momentum * velocity + g
         w = w - learning_rate * trust * |w| * U Vᵀ / sqrt(rank), U S Vᵀ being velocity (or nesterov's)
 
     so that a step is a share of the kernel's norm, as in LARS: where a normalisation follows, as it should, that is
-    the reference's step from a kernel that is brought to one norm before each. All else takes SGD's step.
+    the reference's step from a kernel that is brought to one norm before each. A norm of 0 counts as 1. All else
+    takes SGD's step.
 
     Loading a *compiled* model that was saved with it needs `from hpcdl import Muon` before it, or compile=False.
 
@@ -73,14 +74,16 @@ class Muon(keras.optimizers.SGD):  # type: ignore[misc]
         gradient = tf.cast(gradient, tf.float32)
         if self.momentum:
             velocity = self.momentums[self._get_variable_index(variable)]
-            self.assign(velocity, self.momentum * tf.cast(velocity, tf.float32) + gradient)
-            last = tf.cast(velocity, tf.float32)
-            gradient = gradient + self.momentum * last if self.nesterov else last
+            now = self.momentum * tf.cast(velocity, tf.float32) + gradient
+            self.assign(velocity, now)
+            gradient = gradient + self.momentum * now if self.nesterov else now
         *_, filters = variable.shape
         matrix = tf.reshape(gradient, (-1, filters))
         direction = orthogonalized(matrix) / min(matrix.shape) ** 0.5
         kernel = tf.cast(tf.convert_to_tensor(variable), tf.float32)
-        rate = tf.cast(learning_rate, tf.float32) * self.trust * tf.norm(kernel)
+        norm = tf.norm(kernel)
+        # As LARS does: a kernel that starts at zero would stay there.
+        rate = tf.cast(learning_rate, tf.float32) * self.trust * tf.where(norm > 0, norm, 1.0)
         self.assign(variable, kernel - rate * tf.reshape(direction, variable.shape))
 
     def get_config(self) -> dict[str, Any]:

@@ -69,6 +69,14 @@ def test_a_gradients_size_does_not_matter() -> None:
     assert np.linalg.norm(moved[1]) == pytest.approx(0.02 * np.linalg.norm(normal(1, 3, 3, 4, 8)), rel=0.2)
 
 
+def test_a_kernel_of_zeros_learns() -> None:
+    kernel = keras.Variable(np.zeros((3, 3, 4, 8)))
+    gradient = normal(3, 3, 3, 4, 8)
+    Muon(0.5, momentum=0.0, trust=0.2).apply([tf.constant(gradient, tf.float32)], [kernel])
+    expected = -0.1 * reference(gradient.reshape(36, 8)) / np.sqrt(8)
+    np.testing.assert_allclose(kernel.numpy().reshape(36, 8), expected, atol=1e-5)
+
+
 def test_no_gradient_moves_nothing() -> None:
     kernel = keras.Variable(normal(1, 3, 3, 4, 8))
     Muon(1.0).apply([tf.zeros((3, 3, 4, 8))], [kernel])
