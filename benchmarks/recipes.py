@@ -4,7 +4,7 @@
 
 Each run is `hpcdl run RECIPE -n RANKS` with nothing changed but, where asked for, the seed. What
 DIR/results.json holds already is not run again. Without names: all recipes whose data are found. Under
-`taskset -c 0` the ranks share one core, and the table says so.
+`taskset -c 0` one rank has one core, and the table says so.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def main() -> None:
     for recipe in options.recipes or recipe_names():
         try:
             own = load(recipe)
-            place = locate(own.data.source, [], [("--data", options.data)])
+            place = locate(own.data.source, [("--data", options.data)], [])
         except DataError as error:
             print(f"{recipe}: left out, {error.received}", flush=True)
             continue
