@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from mpi4py import MPI
 
+from hpcdl.engine.aligned import aligned
 from hpcdl.engine.base import BUCKET_BYTES, reducible
 from hpcdl.engine.compress import Collective, reducer
 from hpcdl.engine.fuse import sum_fused
@@ -58,17 +59,17 @@ class MpiEngine:
         return lambda tensor, label: tf.numpy_function(collective, [tensor], tensor.dtype, stateful=True)
 
     def _exchange(self, octets: Array) -> Array:
-        came = np.empty_like(octets)
+        came = aligned(octets.shape, octets.dtype)
         self._comm.Alltoall(np.ascontiguousarray(octets), came)
         return came
 
     def _collect(self, octets: Array) -> Array:
-        every = np.empty((self.size * len(octets), *octets.shape[1:]), octets.dtype)
+        every = aligned((self.size * len(octets), *octets.shape[1:]), octets.dtype)
         self._comm.Allgather(np.ascontiguousarray(octets), every)
         return every
 
     def _allreduce(self, array: Array) -> Array:
         own = np.asarray(array, order="C")
-        total = np.empty_like(own)
+        total = aligned(own.shape, own.dtype)
         self._comm.Allreduce(own, total, op=MPI.SUM)
         return total
