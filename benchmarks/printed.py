@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     options = parser.parse_args()
     place = options.data / "cifar-10-batches-bin"
+    if not place.is_dir():
+        parser.error(f"no {place}; --data must hold cifar-10-batches-bin, the official binary version of CIFAR-10")
     train = read([place / f"data_batch_{number}.bin" for number in range(1, 6)])
     test = read([place / "test_batch.bin"])
     rows: list[dict[str, Any]] = []
