@@ -250,6 +250,9 @@ class TrainConfig(Section):
     and micro-batches times the traffic."""
     check_every: Positive | None = 100
     """Compare the ranks' weights after this many updates, more rarely where that takes over 1 %; null never does."""
+    steps_per_execution: Positive | Literal["auto"] = "auto"
+    """Updates that TensorFlow makes without Python between them, as in Keras's compile; auto: a tenth of a second's.
+    What is learned does not depend on it; checkpoints, signals and reports of progress wait for it."""
     steps: Positive | None = None
     """Stop after this many updates in all; null trains all epochs."""
     evaluate: bool | Literal["end"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -31,17 +32,36 @@ def order(places: Numbers, samples: int, seed: int, epoch: int) -> Numbers:
         epoch: from 0, below 2^32.
     """
     columns = math.isqrt(max(samples - 1, 0)) + 1
-    rows = -(-samples // columns)
+    rows = max(1, -(-samples // columns))
+    down, across = _words(rows, columns, seed, epoch)
     found = places.copy()
     outside = np.arange(len(found))
     while len(outside):
         row, column = np.divmod(found[outside], columns)
-        for number in range(0, FEISTEL_ROUNDS, 2):
-            row = (row + _words(column, number, seed, epoch)) % rows
-            column = (column + _words(row, number + 1, seed, epoch)) % columns
+        for of_row, of_column in zip(down, across, strict=True):
+            row = _around(row + of_row[column], rows)
+            column = _around(column + of_column[row], columns)
         found[outside] = row * columns + column
         outside = outside[found[outside] >= samples]
     return found
+
+
+@lru_cache(maxsize=2)
+def _words(rows: int, columns: int, seed: int, epoch: int) -> tuple[Numbers, Numbers]:
+    """What each round of the Feistel network adds to a row, for each column, and to a column, for each row.
+
+    There are as few of either as a root of the samples, so a table costs less than a word a place.
+    """
+    rounds = np.arange(FEISTEL_ROUNDS, dtype=np.uint32)[:, np.newaxis]
+    of_column, of_row = np.arange(columns, dtype=np.uint32), np.arange(rows, dtype=np.uint32)
+    down = philox((of_column, rounds[0::2], 0, ORDER), (seed, epoch))[0].astype(np.int64) % rows
+    across = philox((of_row, rounds[1::2], 0, ORDER), (seed, epoch))[0].astype(np.int64) % columns
+    return down, across
+
+
+def _around(places: Numbers, end: int) -> Numbers:
+    """places modulo end, for places below 2 x end."""
+    return np.where(places < end, places, places - end)
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Numbers:
@@ -71,11 +91,6 @@ def alternating(first: npt.NDArray[np.float32], epoch: int) -> npt.NDArray[np.fl
     section 3.6).
     """
     return (first + np.float32(0.5 * (epoch % 2))) % np.float32(1)
-
-
-def _words(values: Numbers, number: int, seed: int, epoch: int) -> Numbers:
-    """What a round of the Feistel network adds, for each value of the other half."""
-    return philox((values.astype(np.uint32), number, 0, ORDER), (seed, epoch))[0].astype(np.int64)
 
 
 def hold_out(samples: int, share: float) -> tuple[Numbers, Numbers]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,11 +19,11 @@ from hpcdl.data.inspect_images import damaged
 from hpcdl.data.normalize import normalize
 from hpcdl.data.order import Numbers, Share, alternating, draws, order
 from hpcdl.data.rows import BLOCK, NONE, Chosen, blocks, chunks
+from hpcdl.data.stream import Batch, Place, Stream
 from hpcdl.data.windows import CENTER, center_window, crop_resize, crop_windows
 from hpcdl.errors import ConfigError, DataError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Batch = tuple[tf.Tensor, tf.Tensor]
 EPOCHS = 2**31
 """More than anyone trains."""
 CHUNKS = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, None]), tf.TensorSpec([None], tf.int64)]
@@ -83,7 +83,7 @@ class Batches:
     def __len__(self) -> int:
         return len(self._split) if self._members is None else len(self._members)
 
-    def epochs(self, parts: Sequence[Share], seed: int, first: int = 0, skip: int = 0) -> Iterator[Batch]:
+    def epochs(self, parts: Sequence[Share], seed: int, first: int = 0, skip: int = 0) -> Stream:
         """Training batches, one a share, epoch after epoch without an end, the next epoch's read ahead.
 
         Order and augmentation are functions of (seed, epoch, sample).
@@ -101,11 +101,13 @@ class Batches:
         Raises:
             DataError: a stored image cannot be read or decoded; it names the image.
         """
-        ends = np.cumsum([augment.DRAWS[name] for name in self._augment] or [NO_DRAWS])
-        width = int(ends[-1])
+        ends = np.cumsum([0, *(augment.DRAWS[name] for name in self._augment)])[1:]
+        width = int(ends[-1]) if self._augment else NO_DRAWS
 
         def chosen(places: Numbers, epoch: int) -> tuple[Numbers, npt.NDArray[np.float32]]:
             samples = self._samples(order(places, len(self), seed, epoch))
+            if not self._augment:
+                return samples, np.zeros((len(samples), NO_DRAWS), np.float32)
             random = draws(samples, width, seed, epoch)
             if ALTERNATE in self._augment:
                 column = ends[self._augment.index(ALTERNATE)] - 1
@@ -114,7 +116,7 @@ class Batches:
 
         return self._iterate(parts, chosen, range(first, EPOCHS), skip, training=True)
 
-    def plain(self, parts: Sequence[Share]) -> Iterator[Batch]:
+    def plain(self, parts: Sequence[Share]) -> Stream:
         """Evaluation batches in the split's order, without augmentation, one a share.
 
         Raises:
@@ -129,14 +131,10 @@ class Batches:
     def _samples(self, numbers: Numbers) -> Numbers:
         return numbers if self._members is None else self._members[numbers]
 
-    def _iterate(
-        self, parts: Sequence[Share], chosen: Chosen, epochs: range, skip: int, *, training: bool
-    ) -> Iterator[Batch]:
+    def _iterate(self, parts: Sequence[Share], chosen: Chosen, epochs: range, skip: int, *, training: bool) -> Stream:
         """The batches; an image that cannot be decoded is named, which TensorFlow does not."""
-        if not parts:
-            return
         sizes = {part.stop - part.start for part in parts}
-        most = max(sizes)
+        most, epochs = max(sizes, default=0), epochs if parts else range(0)
         samples = chunks(parts, chosen, epochs, skip)
         if isinstance(self._split, Encoded) and most:
             feed = Feed(blocks(self._split, samples, most), BLOCKS, ahead=2 * -(-most // BLOCK))
@@ -146,19 +144,16 @@ class Batches:
             batches = self._of_memory(feed.dataset().flat_map(_cut), training=training)
         options = tf.data.Options()
         options.autotune.enabled = False  # nothing is left to it, and an epoch's end waits for its thread, seconds long
-        iterator = iter(batches.prefetch(4 if self._pixels is not None else 2).with_options(options))
-        try:
-            for epoch, part in islice(((epoch, part) for epoch in epochs for part in parts), skip, None):
-                try:
-                    batch = next(iterator)
-                except tf.errors.OpError as error:
-                    if isinstance(self._split, Images):
-                        raise feed.error or error from None
-                    places, _ = chosen(np.arange(part.start, part.stop), epoch)
-                    raise self._named(self._split, places, feed.error or error) from None
-                yield batch
-        finally:
-            feed.close()
+        ahead = batches.prefetch(4 if self._pixels is not None else 2).with_options(options)
+
+        def named(failed: Sequence[Place], error: Exception) -> Exception:
+            if isinstance(self._split, Images):
+                return error
+            samples = [chosen(np.arange(part.start, part.stop), epoch)[0] for epoch, part in failed]
+            return self._named(self._split, np.concatenate(samples), error)
+
+        places = ((epoch, part) for epoch in epochs for part in parts)
+        return Stream(ahead, islice(places, skip, None), named, feed)
 
     def _named(self, split: Encoded, samples: Numbers, error: Exception) -> Exception:
         found = damaged(split, samples)
@@ -187,7 +182,9 @@ class Batches:
                 images = tf.image.resize(images, self.shape[:2])
             return self._mix(self._change(images, random, training=training), samples, random, training=training)
 
-        return shares.map(batch, num_parallel_calls=2, deterministic=True)
+        # A rank with one core gains nothing from a second thread, and pays for it.
+        side = {"num_parallel_calls": 2, "deterministic": True} if self._workers > 1 else {}
+        return shares.map(batch, **side)
 
     def _of_files(self, stored: tf.data.Dataset, most: int, *, filled: bool, training: bool) -> tf.data.Dataset:
         """Image by image, so that the workers go on from one batch into the next, and from one epoch into the next."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import cycle
 from statistics import median
 from time import perf_counter
@@ -14,8 +14,10 @@ import tensorflow as tf
 from hpcdl.config.schema import DataConfig, RunConfig
 from hpcdl.data.images import Encoded, ImageSet
 from hpcdl.data.order import layer_seeds, order, shares
-from hpcdl.data.pipeline import CROP, Batch, Batches
+from hpcdl.data.pipeline import CROP, Batches
 from hpcdl.data.rows import BLOCK
+from hpcdl.data.stream import Stream
+from hpcdl.training.replica import Stepped
 from hpcdl.training.session import Session
 from hpcdl.training.trainer import make_model, make_replica
 
@@ -98,14 +100,14 @@ def _stages(config: RunConfig, data: ImageSet, workers: int) -> dict[str, Take]:
     return stages
 
 
-def _endless(config: RunConfig, batches: Batches) -> Iterator[Batch]:
+def _endless(config: RunConfig, batches: Batches) -> Stream:
     """Whole global batches, epoch after epoch."""
     size = min(config.train.global_batch, len(batches))
     parts = [part for part in shares(len(batches), size, size, 0, 1) if part.stop - part.start == size]
     return batches.epochs(parts, config.train.seed)
 
 
-def _images(batches: Iterator[Batch]) -> Take:
+def _images(batches: Stream) -> Take:
     return lambda: int(next(batches)[1].shape[0])
 
 
@@ -114,15 +116,13 @@ def _training(config: RunConfig, data: ImageSet, session: Session, workers: int)
     model = make_model(config, data)
     replica = make_replica(config, model, session.engine)
     real = _endless(config, Batches(data, data.train, config.data, config.train.micro_batch, workers))
-    whole = next(real)
+    size = min(config.train.global_batch, len(data.train))
+    [share] = shares(size, size, config.train.micro_batch, 0, 1)
+    seeds = layer_seeds(replica.state.random_layers, config.train.seed, 0, 0, share, share.micros)
+    rate = np.full(1, replica.optimizer.learning_rate, np.float32)
 
-    def step(batch: Batch) -> int:
-        images, labels = batch
-        [share] = shares(len(images), len(images), config.train.micro_batch, 0, 1)
-        seeds = layer_seeds(replica.state.random_layers, config.train.seed, 0, 0, share, share.micros)
-        sums, *_ = replica.step(
-            images, labels, tf.constant(seeds), tf.constant(0), tf.constant(share.micros), tf.constant(0.0)
-        )
-        return int(sums.numpy()[2])
+    def step(batches: Stream) -> int:
+        return int(Stepped(*replica.steps(batches, 1, share, seeds[np.newaxis], rate)[0]).images)
 
-    return lambda: step(whole), lambda: step(next(real))
+    staying = Stream(tf.data.Dataset.from_tensors(next(real)).repeat())
+    return lambda: step(staying), lambda: step(real)

@@ -20,9 +20,9 @@ class Meter:
         """Images so far, over all ranks."""
         return int(self._sums[2])
 
-    def add(self, sums: npt.NDArray[np.float32], seconds: float) -> None:
-        """Adds a step."""
-        self._sums += sums
+    def add(self, sums: npt.NDArray[np.floating[Any]], seconds: float) -> None:
+        """Adds steps, one after the other: (steps, 3), or (3,) of one."""
+        self._sums = np.add.reduce(np.vstack([self._sums, sums]))
         self.seconds += seconds
 
     def means(self) -> dict[str, float]:

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter, time
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from hpcdl.data.order import Share
+from hpcdl.data.stream import Stream
 from hpcdl.engine.base import Engine, reducible
 from hpcdl.training.loss import Loss, cross_entropy
 from hpcdl.training.state import State
 from hpcdl.training.views import ONCE, Views, probabilities
 
 Tensors = list[tf.Tensor]
+
+
+class Stepped(NamedTuple):
+    """What one update answers: a row of what `Replica.steps` makes."""
+
+    loss: float
+    """Summed over the update's images, of all ranks, as hits and images are."""
+    hits: float
+    images: float
+    votes: float
+    """Ranks that asked to stop."""
+    waited: float
+    """Seconds for images."""
+    computed: float
+    """Seconds from there to this rank's last gradient."""
+    communication: float
+    """Seconds of exposed communication."""
+    ended: float
+    """When the weights had moved: seconds of `Replica.clock`."""
 
 
 class Replica:
@@ -58,7 +82,7 @@ class Replica:
         # A network without state looks at one image at a time: cutting its batch changes nothing
         # but the order of sums, so a rank takes all its micro-batches in one pass.
         self._one_pass = not model.non_trainable_variables and not ordered
-        self.step = tf.function(self._step, autograph=False)
+        self._compiled: dict[tuple[Any, ...], Callable[..., tf.Tensor]] = {}
         self.evaluate = tf.function(self._evaluate, autograph=False, reduce_retracing=True)
         # TensorFlow optimises a graph as a whole, and may round in another way where another part of it
         # changes. Ranks whose shares have other shapes must yet make the same bits of the same sums, and
@@ -67,46 +91,128 @@ class Replica:
         self._update = tf.function(self._apply, autograph=False, experimental_attributes=apart)
         self._micro = tf.function(self._micro_step, autograph=False, experimental_attributes=apart if ordered else None)
 
+    def steps(
+        self,
+        batches: Stream,
+        count: int,
+        part: Share,
+        seeds: npt.NDArray[np.uint32],
+        rates: npt.NDArray[np.float32],
+        *,
+        stop: bool = False,
+    ) -> npt.NDArray[np.float64]:
+        """Updates on the next batches, one after the other, without Python between them.
+
+        A call of TensorFlow from Python costs as much as a small network.
+
+        Args:
+            batches: images (n, height, width, channels), this rank's parts of the updates', and labels (n,), or
+                (n, classes) where they are mixed.
+            count: updates.
+            part: of the first of them; the others' differ in their place in the epoch alone.
+            seeds: for each update, each micro-batch of this rank and each random layer,
+                (updates, micro-batches, layers, 2).
+            rates: each update's learning rate, (updates,).
+            stop: this rank asks all to stop. It travels with the gradients, so that all learn of it at the same
+                update, at no cost.
+
+        Returns:
+            A row of `Stepped` for each update.
+
+        Raises:
+            DataError: an image cannot be read or decoded.
+        """
+        size = part.stop - part.start
+        key = (size, seeds.shape[1:])
+        if key not in self._compiled:
+            specs = (
+                tf.TensorSpec([None, *seeds.shape[1:]], tf.uint32),
+                tf.TensorSpec([2], tf.int32),
+                tf.TensorSpec([None], tf.float32),
+                tf.TensorSpec([], tf.float32),
+            )
+            compiled = tf.function(partial(self._steps, size), autograph=False)
+            self._compiled[key] = compiled.get_concrete_function(batches.iterator, *specs)
+        given = (seeds, np.array([part.first, part.micros], np.int32), rates, np.float32(stop))
+        with batches.taking(count):
+            found: npt.NDArray[np.float64] = self._compiled[key](batches.iterator, *map(tf.constant, given)).numpy()
+        return found
+
+    def _steps(
+        self,
+        size: int,
+        batches: tf.data.Iterator,
+        seeds: tf.Tensor,
+        place: tf.Tensor,
+        rates: tf.Tensor,
+        vote: tf.Tensor,
+    ) -> tf.Tensor:
+        """What is compiled for parts of `size` images.
+
+        Args:
+            size: images.
+            batches: of images and labels.
+            seeds: see `steps`, as rates.
+            place: [number of this rank's first micro-batch in each update, its micro-batches over all ranks].
+            vote: 1 where this rank asks all to stop, a float32 scalar.
+        """
+
+        def body(number: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            self.optimizer.learning_rate = rates[number]
+            begin = self._now()
+            with tf.control_dependencies([begin]):
+                images, labels = next(batches)
+            images = tf.ensure_shape(images, [size, *self.model.inputs[0].shape[1:]])
+            labels = tf.ensure_shape(labels, [size, *labels.shape[1:]])
+            with tf.control_dependencies([images, labels]):
+                came = self._now()
+            with tf.control_dependencies([came]):  # else the clock is read when a thread has time for it
+                images, labels = tf.identity(images), tf.identity(labels)
+            row = self._step(images, labels, seeds[number], place, vote, begin, came)
+            # TensorFlow begins the next round as soon as its number is known.
+            with tf.control_dependencies([row]):
+                return number + 1, rows.write(number, row)
+
+        updates = tf.shape(rates)[0]
+        none = tf.TensorArray(tf.float64, updates, element_shape=[len(Stepped._fields)])
+        _, rows = tf.while_loop(lambda number, _: number < updates, body, (0, none))
+        return rows.stack()
+
     def _step(
         self,
         images: tf.Tensor,
         labels: tf.Tensor,
         seeds: tf.Tensor,
-        first: tf.Tensor,
-        micros: tf.Tensor,
+        place: tf.Tensor,
         vote: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One update.
-
-        Args:
-            images: this rank's part of the update's images, (n, height, width, channels).
-            labels: theirs, (n,), or (n, classes) where they are mixed.
-            seeds: for each micro-batch of this rank and each random layer, (micro-batches, layers, 2).
-            first: number of this rank's first micro-batch in the update, a scalar.
-            micros: micro-batches of the update, over all ranks.
-            vote: 1 where this rank asks all to stop after the update, a float32 scalar. It travels with the
-                gradients, so that all learn of it at the same update, at no cost.
-
-        Returns:
-            [loss, hits, images, votes] summed over ranks; when this rank's last gradient was there, as `clock` tells
-            it; and the seconds of exposed communication.
-        """
+        begin: tf.Tensor,
+        came: tf.Tensor,
+    ) -> tf.Tensor:
+        """One update, see `_steps`, that began, and whose images came, then: a row of `Stepped`."""
+        first, micros = tf.unstack(place)
         rows = self._rows(images, labels, seeds)
         with tf.control_dependencies([each for row in rows for each in row]):
-            begin = self._now()
-        with tf.control_dependencies([] if self._engine.overlaps else [begin]):
+            computed = self._now()
+        with tf.control_dependencies([] if self._engine.overlaps else [computed]):
             *totals, votes = (self._fold_all if self._ordered else self._fold)(rows, first, micros, vote)
         with tf.control_dependencies(totals):
-            seconds = self._now() - begin
-        self._update(totals, micros)
-        return tf.concat([totals[-1], [votes]], axis=0), begin, seconds
+            summed = self._now()
+        with tf.control_dependencies([self._update(totals, micros)]):
+            ended = self._now()
+        counts = tf.cast(tf.concat([totals[-1], [votes]], axis=0), tf.float64)
+        times = tf.stack([came - begin, computed - came, summed - computed, ended])
+        return tf.concat([counts, times], axis=0)
 
-    def _apply(self, totals: Tensors, micros: tf.Tensor) -> None:
-        """What the sums over all ranks make of weights, the optimizer's state and moving statistics."""
+    def _apply(self, totals: Tensors, micros: tf.Tensor) -> tf.Tensor:
+        """What the sums over all ranks make of weights, the optimizer's state and moving statistics.
+
+        Answers something, for which whoever comes after it can wait.
+        """
         count = len(self.model.trainable_variables)
         gradients, added, images = totals[:count], totals[count:-1], totals[-1][2]
         self.optimizer.apply([each / tf.cast(images, each.dtype) for each in gradients], self.model.trainable_variables)
         self.state.add(added, micros)
+        return tf.identity(images)
 
     def allreduce_bytes(self, micros: int) -> int:
         """What this rank hands to the engine's sums in an update of so many micro-batches over all ranks, as it
@@ -125,12 +231,12 @@ class Replica:
 
     @property
     def clock(self) -> Callable[[], float]:
-        """The clock of the times that `step` answers, in seconds."""
+        """The clock of the times that `steps` answers, in seconds."""
         # TensorFlow's own clock, which is the system's, is refused where operations must be deterministic.
         return perf_counter if self._ordered else time
 
     def _now(self) -> tf.Tensor:
-        return tf.numpy_function(self.clock, [], tf.float64) if self._ordered else tf.timestamp()
+        return tf.numpy_function(lambda: np.float64(self.clock()), [], tf.float64) if self._ordered else tf.timestamp()
 
     def _rows(self, images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> list[Tensors]:
         """The row of each micro-batch of this rank; with one pass, of all of them together."""

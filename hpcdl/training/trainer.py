@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from time import perf_counter, process_time
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet
 from hpcdl.data.order import Share, hold_out, layer_seeds, shares
-from hpcdl.data.pipeline import Batch, Batches, image_shape
+from hpcdl.data.pipeline import Batches, image_shape
+from hpcdl.data.stream import Stream
 from hpcdl.engine.base import Engine
 from hpcdl.errors import DivergenceError, Interrupted
 from hpcdl.launch.topology import read_topology
@@ -27,8 +30,9 @@ from hpcdl.training.loss import cross_entropy
 from hpcdl.training.meter import Meter
 from hpcdl.training.muon import Muon
 from hpcdl.training.optimizers import correct_momentum, make_optimizer
+from hpcdl.training.pace import Pace
 from hpcdl.training.progress import Progress
-from hpcdl.training.replica import Replica
+from hpcdl.training.replica import Replica, Stepped
 from hpcdl.training.replicas import ReplicaCheck
 from hpcdl.training.run_keeper import RunKeeper
 from hpcdl.training.schedule import learning_rate
@@ -111,6 +115,7 @@ class Trainer:
         )
         self._train, self._validation = map(whole.only, hold_out(len(data.train), config.data.validation))
         self._shares = self._share(len(self._train), train.global_batch, train.micro_batch)
+        self._pace = Pace(session.engine, train.steps_per_execution)
         everything = train.epochs * len(self._shares)
         self.updates = min(train.steps, everything) if train.steps else everything
         """Updates that `train` will make."""
@@ -194,46 +199,66 @@ class Trainer:
             for metric, value in self.evaluate(batches).items()
         }
 
-    def _epoch(self, batches: Iterator[Batch], began: float, before: float) -> None:
+    def _epoch(self, batches: Stream, began: float, before: float) -> None:
         """The updates that are left of an epoch."""
-        progress, config, recent = self._progress, self._config.train, Meter()
+        progress, recent = self._progress, Meter()
         first = progress.epochs * len(self._shares)
         end = min(first + len(self._shares), self.updates)
         start, busy = perf_counter(), process_time()
-        for update in range(progress.made, end):
+        update = progress.made
+        while update < end:
+            count = self._at_once(update, first, end)
             part = self._shares[update - first]
-            images, labels = next(batches)
-            ready, called = perf_counter(), self._replica.clock()
-            self._set_rate(update)
-            rows = -(-(part.stop - part.start) // config.micro_batch)
-            seeds = layer_seeds(
-                self._replica.state.random_layers, config.seed, progress.epochs, update - first, part, rows
+            rates = [self._set_rate(each) for each in range(update, update + count)]
+            seeds = [self._seeds(each - first, part) for each in range(update, update + count)]
+            rows = self._replica.steps(
+                batches, count, part, np.stack(seeds), np.array(rates, np.float32), stop=self._asked() is not None
             )
-            vote = tf.constant(float(self._asked() is not None))
-            sums, computed, communication = self._replica.step(
-                images, labels, tf.constant(seeds), tf.constant(part.first), tf.constant(part.micros), vote
-            )
-            sums, compute, communication = sums.numpy(), max(0.0, float(computed) - called), float(communication)
-            _check_finite(sums[0], f"update {update + 1}")
-            if self._check:
-                self._check.step(update + 1)
             now, used = perf_counter(), process_time()
-            self._times.add(
-                *(self._before + update, int(sums[2])),
-                *(now - start, ready - start, compute, communication, used - busy),
-            )
+            self._note(rows, update, now - start, used - busy)
             for each in (progress.epoch, recent, progress.whole):
-                each.add(sums[:3], now - start)
-            progress.made, progress.seconds = update + 1, before + now - began
-            self._care.beat(f"update {self._before + update + 1}")
+                each.add(rows[:, :3], now - start)
+            update += count
+            if self._check:
+                self._check.step(update)
+            progress.made, progress.seconds, progress.rate = update, before + now - began, rates[-1]
+            self._care.beat(f"update {self._before + update}")
             if recent.seconds > max(PROGRESS_SECONDS, progress.whole.seconds / 1000):
-                self._emit({"event": "progress", "epoch": progress.epochs + 1, "update": update + 1, **recent.means()})
+                self._emit({"event": "progress", "epoch": progress.epochs + 1, "update": update, **recent.means()})
                 recent = Meter()
             start, busy = now, used
-            if sums[3]:
+            if rows[:, 3].any():
                 self._leave()
-            if update + 1 < end:
+            if update < end:
                 self._care_for()
+
+    def _note(self, rows: npt.NDArray[np.float64], update: int, seconds: float, cpu: float) -> None:
+        """Writes down the times of one call's updates, of which Python knows the whole: the first has what it cost."""
+        between = np.diff(rows[:, -1])
+        for number, (row, own) in enumerate(
+            zip(rows.tolist(), [seconds - between.sum(), *between], strict=True), update
+        ):
+            done = Stepped(*row)
+            _check_finite(done.loss, f"update {number + 1}")
+            parts = (own, done.waited, done.computed, done.communication, cpu * own / seconds)
+            self._times.add(self._before + update - 1, int(done.images), *parts)
+            self._pace.add(own)
+
+    def _at_once(self, update: int, first: int, end: int) -> int:
+        """How many updates the next call makes: alike ones, up to the next that a checkpoint waits for."""
+        most = min(self._pace.most, end - update)
+        if self._config.schedule.momentum_correction:  # velocities change between two updates
+            return 1
+        if every := self._config.checkpoint.every_steps:
+            most = min(most, every - (self._before + update) % every)
+        here, *others = self._shares[update - first : update - first + most]
+        return 1 + sum(1 for _ in takewhile(lambda each: _alike(each, here), others))
+
+    def _seeds(self, update: int, part: Share) -> npt.NDArray[np.uint32]:
+        """Of random layers, see `layer_seeds`; `update` counts from the epoch's first."""
+        rows = -(-(part.stop - part.start) // self._config.train.micro_batch)
+        layers = self._replica.state.random_layers
+        return layer_seeds(layers, self._config.train.seed, self._progress.epochs, update, part, rows)
 
     def _asked(self) -> str | None:
         return self._care.interrupt.asked if self._care.interrupt else None
@@ -262,16 +287,16 @@ class Trainer:
             f"{reason}{where}, and stopped after update {update}", "the end of training", "go on with --resume auto"
         )
 
-    def _set_rate(self, update: int) -> None:
+    def _set_rate(self, update: int) -> float:
+        """The learning rate of an update, and a velocity that fits it."""
         config = self._config
         rate = learning_rate(
             config.schedule, self._base_rate, config.train.global_batch, update, len(self._shares), self.updates
         )
-        self._progress.rate = rate
-        if rate != self._rate:
-            if config.schedule.momentum_correction:
-                self._correct(tf.constant(rate / self._rate))
-            self._replica.optimizer.learning_rate = self._rate = rate
+        if rate != self._rate and config.schedule.momentum_correction:
+            self._correct(tf.constant(rate / self._rate))
+        self._rate = rate
+        return rate
 
     def _share(self, samples: int, global_batch: int, micro_batch: int) -> list[Share]:
         return shares(samples, global_batch, micro_batch, self._session.world.rank, self._session.world.size)
@@ -312,6 +337,11 @@ def make_replica(config: RunConfig, model: keras.Model, engine: Engine) -> Repli
         wire=WIRES[config.engine.compression],
         views=views_of(train, model),
     )
+
+
+def _alike(one: Share, other: Share) -> bool:
+    """Whether what is computed for them has the same shapes."""
+    return (one.stop - one.start, one.first, one.micros) == (other.stop - other.start, other.first, other.micros)
 
 
 def _check_finite(loss: float, where: str) -> None:

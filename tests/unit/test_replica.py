@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from hpcdl.engine.single import SingleEngine
 from hpcdl.training.loss import cross_entropy
-from hpcdl.training.replica import Replica
+from hpcdl.training.replica import Replica, Stepped
 
 
 class Counting(SingleEngine):
@@ -43,10 +43,14 @@ def test_bytes_and_times_of_an_update(ordered: bool, wire: tf.DType | None) -> N
     seeds = tf.zeros([2, 0, 2], tf.int32)
     # Eagerly, so that shapes are those of this update.
     before = replica.clock()
-    _, begin, communication = replica._step(images, labels, seeds, tf.constant(0), tf.constant(2), tf.constant(0.0))
+    now = tf.constant(before, tf.float64)
+    row = replica._step(images, labels, seeds, tf.constant([0, 2]), tf.constant(0.0), now - 0.5, now)
+    done = Stepped(*row.numpy().tolist())
     after = replica.clock()
     assert engine.bytes == replica.allreduce_bytes(2) > 0
-    assert before <= float(begin) <= float(begin) + float(communication) <= after
+    assert before <= before + done.computed + done.communication <= done.ended <= after
+    assert done.waited == pytest.approx(0.5)
+    assert (done.images, done.votes) == (4, 0)
     weights = 16 * 5 + 5 + 2 * 5 + 5 * 3 + 3
     if not ordered:
         assert engine.bytes == weights * (4 if wire is None else 2) + 4 * (2 * 5 + 3 + 1)
