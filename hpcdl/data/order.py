@@ -162,4 +162,5 @@ def layer_seeds(layers: int, seed: int, epoch: int, update: int, share: Share, r
     if not layers:
         return np.zeros((rows, 0, 2), np.uint32)
     draws = [np.random.default_rng([seed, epoch, 2, update, share.first + row]) for row in range(rows)]
-    return np.array([draw.integers(2**32, size=(layers, 2), dtype=np.uint32) for draw in draws]).reshape(-1, layers, 2)
+    found = [draw.integers(2**32, size=(layers, 2), dtype=np.uint32) for draw in draws]
+    return np.array(found, np.uint32).reshape(-1, layers, 2)
