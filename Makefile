@@ -25,12 +25,13 @@ endif
 TENSORS   := ^(import|from) (tensorflow|keras)|hpcdl\.(training|models|engine)|data\.(pipeline|augment|decode|mixing|color|windows|feed|rows)
 ON_LATEST := tests/parallel $(foreach each,evaluate readme script_checkpoints,tests/e2e/test_$(each).py)
 
-.PHONY: help install demo scaling test test-all test-latest lint types imports check
+.PHONY: help install demo scaling peers test test-all test-latest lint types imports check
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         install, train a CIFAR-10 network on 2 ranks, measure scaling, write the report"
 	@echo "make scaling      install, measure benchmarks/suites/this-machine.yaml, write its report to benchmarks/results; goes on after a kill"
+	@echo "make peers        install, also PyTorch and JAX, and measure hpcdl against its peers; half a day, goes on after a kill"
 	@echo "make test         install, run the tests"
 	@echo "make test-all     also those that show more of the same, and every world size with both engines; hours"
 	@echo "make test-latest  the tests with the newest TensorFlow and Keras, engine mpi, in .venv-latest"
@@ -62,6 +63,12 @@ demo: install
 scaling: install
 	$(HPCDL) bench suite benchmarks/suites/this-machine.yaml --out runs/this-machine
 	$(HPCDL) report runs/this-machine/*/ --out benchmarks/results/$$(date +%F)-scaling
+
+# PyTorch and JAX have environments of their own: hpcdl never depends on them. PEERS takes options, as --ranks 2.
+peers: install
+	@test -x .peers/torch/bin/python || { python3 -m venv .peers/torch && .peers/torch/bin/python -m pip install --quiet torch numpy pillow; }
+	@test -x .peers/jax/bin/python || { python3 -m venv .peers/jax && .peers/jax/bin/python -m pip install --quiet jax "keras==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("keras"))')" numpy; }
+	$(BIN)/python benchmarks/peers/compare.py --data $${HPCDL_DATA:-data} --out benchmarks/results/$$(date +%F)-peers --torch .peers/torch/bin/python --jax .peers/jax/bin/python $(PEERS)
 
 # Tests that start ranks take all cores by themselves; the others leave one idle. Both are run, whatever the first finds.
 define run_tests

@@ -162,10 +162,23 @@ def start_config(study: Study, start: Start, cores: int, where: Where = HERE) ->
         check_ranks(config, start.ranks)
         return config.model_copy(update={**shared, "train": config.train.model_copy(update=goal)})
     batch, micro = _batches(config, start)
+    data = config.data
+    if start.input == "synthetic":
+        random = {"synthetic": SYNTHETIC_UPDATES * batch, "augment": [], "validation": 0.0, "path": None}
+        data = data.model_copy(update=random)
+    sizes = {"global_batch": batch, "micro_batch": micro}
+    train = config.train.model_copy(update=sizes)
+    steps = study.steps + (ALLOWANCE if study.warmup is None else study.warmup)
+    return timed(config.model_copy(update={**shared, "train": train, "data": data}), steps)
+
+
+def timed(config: RunConfig, steps: int) -> RunConfig:
+    """A recipe that ends after so many updates, and neither evaluates nor keeps anything.
+
+    Of a recipe with phases the last, which mostly trains all layers.
+    """
     train = {
-        "global_batch": batch,
-        "micro_batch": micro,
-        "steps": study.steps + (ALLOWANCE if study.warmup is None else study.warmup),
+        "steps": steps,
         "epochs": FOR_EVER,
         "evaluate": False,
         "patience": None,
@@ -173,13 +186,10 @@ def start_config(study: Study, start: Start, cores: int, where: Where = HERE) ->
         "time_limit": None,
         "save": False,
     }
-    data = config.data
-    if start.input == "synthetic":
-        random = {"synthetic": SYNTHETIC_UPDATES * batch, "augment": [], "validation": 0.0, "path": None}
-        data = data.model_copy(update=random)
     phases = [phase.model_copy(update={"epochs": FOR_EVER}) for phase in config.phases[-1:]]
+    nothing = CheckpointConfig(every_seconds=None)
     return config.model_copy(
-        update={**shared, "train": config.train.model_copy(update=train), "data": data, "phases": phases}
+        update={"train": config.train.model_copy(update=train), "phases": phases, "checkpoint": nothing}
     )
 
 

@@ -24,6 +24,7 @@ from hpcdl.cli import (
     sites,
     submit,
     train,
+    tune,
 )
 from hpcdl.errors import ConfigError, HpcdlError, Interrupted
 
@@ -47,6 +48,7 @@ First steps:
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.add_typer(bench.app, name="bench")
+app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.command("forecast")(forecast.forecast)
 app.command("evaluate")(evaluate.evaluate)

@@ -47,9 +47,9 @@ class Replica:
     A micro-batch yields a row: the gradients of its summed loss, what it adds to the moving
     statistics, and [loss, hits, images]. Rows are folded in the order of the micro-batches,
     total = total x decay + row, where decay is 1 but for moving statistics, whose momentum it is.
-    A fold over all ranks' rows is the sum over ranks of each one's own fold, times decay to the
-    power of the micro-batches that come later: so one allreduce serves for all of it, and the
-    result depends on the micro-batches and not on who had them.
+    That is the sum of all rows, each times decay to the power of the micro-batches that come
+    later: so one allreduce serves for all of it, and the result depends on the micro-batches and
+    not on who had them.
 
     Args:
         model: built, ending in a softmax.
@@ -251,19 +251,25 @@ class Replica:
 
     def _fold(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor, vote: tf.Tensor) -> Tensors:
         """Own rows, then a sum over the ranks; the votes last."""
-        own = rows[0] if rows else [tf.zeros(each.shape, each.dtype) for each in self._like()]
-        for row in rows[1:]:
-            own = [_fold(*each) for each in zip(own, self._decays, row, strict=True)]
-        later = tf.cast(micros - first - len(rows), tf.float32)
-        weighted = [each if decay == 1 else each * decay**later for each, decay in zip(own, self._decays, strict=True)]
+        # Each row by itself: where a row is folded into a sum of others by a constant, TensorFlow 2.18's optimiser
+        # makes a cycle of it inside a loop, and then leaves the whole graph as it is, without a word.
+        weighted = [self._weighted(row, micros - first - number) for number, row in enumerate(rows, 1)]
+        own = weighted[0] if rows else [tf.zeros(each.shape, each.dtype) for each in self._like()]
+        for row in weighted[1:]:
+            own = [total + each for total, each in zip(own, row, strict=True)]
         if self._wire is None:
-            return self._engine.sum_tensors([*weighted, vote])
+            return self._engine.sum_tensors([*own, vote])
         # What travels must be of the size of a mean: the range of 16 bits is small.
         count, scale = len(self.model.trainable_variables), tf.cast(micros * self._micro_batch, tf.float32)
-        gradients = [each / tf.cast(scale, each.dtype) for each in weighted[:count]]
+        gradients = [each / tf.cast(scale, each.dtype) for each in own[:count]]
         sums = self._engine.sum_tensors(gradients, wire=self._wire)
-        exact = self._engine.sum_tensors([*weighted[count:], vote], "sums")
+        exact = self._engine.sum_tensors([*own[count:], vote], "sums")
         return [each * tf.cast(scale, each.dtype) for each in sums] + exact
+
+    def _weighted(self, row: Tensors, later: tf.Tensor) -> Tensors:
+        """A row, times decay to the power of the update's micro-batches that come later."""
+        power = tf.cast(later, tf.float32)
+        return [each if decay == 1 else each * decay**power for each, decay in zip(row, self._decays, strict=True)]
 
     def _fold_all(self, rows: list[Tensors], first: tf.Tensor, micros: tf.Tensor, vote: tf.Tensor) -> Tensors:
         """Every rank's rows, one by one: a sum with zeros is exact, so no order of ranks shows in the bits."""
@@ -306,10 +312,6 @@ class Replica:
         predictions = probabilities(self.model, images, self._views)
         count = tf.cast(tf.shape(images)[0], tf.float32)
         return tf.stack([cross_entropy()(labels, predictions), _hits(labels, predictions), count])
-
-
-def _fold(total: tf.Tensor, decay: float, row: tf.Tensor) -> tf.Tensor:
-    return total + row if decay == 1 else total * decay + row
 
 
 def _hits(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:

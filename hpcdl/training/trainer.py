@@ -234,12 +234,10 @@ class Trainer:
 
     def _note(self, rows: npt.NDArray[np.float64], update: int, seconds: float, cpu: float) -> None:
         """Writes down the times of one call's updates, of which Python knows the whole: the first has what it cost."""
-        between = np.diff(rows[:, -1])
-        for number, (row, own) in enumerate(
-            zip(rows.tolist(), [seconds - between.sum(), *between], strict=True), update
-        ):
-            done = Stepped(*row)
-            _check_finite(done.loss, f"update {number + 1}")
+        later = np.diff(rows[:, -1]).tolist()
+        for row, own in zip(rows.tolist(), [seconds - sum(later), *later], strict=True):
+            done, update = Stepped(*row), update + 1
+            _check_finite(done.loss, f"update {update}")
             parts = (own, done.waited, done.computed, done.communication, cpu * own / seconds)
             self._times.add(self._before + update - 1, int(done.images), *parts)
             self._pace.add(own)
