@@ -75,11 +75,11 @@ class Patch(Loader):
         kind: Any = module.Trainer
         set_rate, fault = kind._set_rate, self._fault
 
-        def fails(trainer: Any, update: int) -> None:
+        def fails(trainer: Any, update: int) -> Any:
             if update == fault["update"] and trainer._session.world.rank == fault["rank"]:
                 Path(os.environ["HPCDL_FAULT_TIME"]).write_text(str(time.time()))
                 harm(fault["kind"], trainer)
-            set_rate(trainer, update)
+            return set_rate(trainer, update)
 
         kind._set_rate = fails
 
