@@ -28,7 +28,7 @@ from hpcdl.records import write_text
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from document import write
 
-HOPELESS = 0.6
+HOPELESS = 0.7
 
 
 def main() -> None:

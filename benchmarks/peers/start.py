@@ -20,6 +20,7 @@ import yaml
 from work import WORKS, Job
 
 from hpcdl.bench.repetition import read_repetition
+from hpcdl.bench.study import SYNTHETIC_UPDATES
 from hpcdl.launch.topology import read_topology
 from hpcdl.records import read_json
 
@@ -110,6 +111,7 @@ def _recipe(row: Row, engine: str, job: Job, folder: Path, copies: int = 1) -> d
         "train.global_batch": work.batch * ranks,
         "train.micro_batch": work.batch,
         "train.steps": job.all_steps,
+        "train.epochs": job.all_steps,
         "train.evaluate": "false",
         "train.precision": row.precision,
         "optimizer.learning_rate": work.rate,
@@ -124,7 +126,7 @@ def _recipe(row: Row, engine: str, job: Job, folder: Path, copies: int = 1) -> d
     if work.shape[0] < 224:
         sets["data.augment"] = "[]"
     if row.input == "synthetic":
-        sets["data.synthetic"] = work.batch * ranks * job.all_steps
+        sets["data.synthetic"] = work.batch * ranks * SYNTHETIC_UPDATES
     if copies > 1:
         sets["launch.threads"] = job.threads
     words = [work.recipe, "-n", str(ranks), "--oversubscribe", *(f"{key}={value}" for key, value in sets.items())]

@@ -47,7 +47,7 @@ class Work:
 
 WORKS = {
     "perceptron": Work(
-        "mnist-mlp-relu", "mnist-mlp-relu", (28, 28, 1), 10, 100, 7_960, 4000, images=60_000, halves=False
+        "mnist-mlp-relu", "mnist-mlp-relu", (28, 28, 1), 10, 100, 7_960, 2000, images=60_000, halves=False
     ),
     "cifar10-cnn": Work(
         "cifar10-cnn", "cifar10-cnn", (32, 32, 3), 10, 32, 122_570, 300, "adam", 0.001, images=50_000, halves=False
