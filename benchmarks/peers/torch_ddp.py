@@ -104,6 +104,7 @@ def main() -> None:
             break
     if rank == 0:
         clock.write(count)
+    distributed.barrier()  # a rank that leaves while another still talks to it aborts that one
     distributed.destroy_process_group()
 
 

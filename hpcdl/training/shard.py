@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from hpcdl.data.order import even_share, permutation
+from hpcdl.data.order import Numbers, even_share, permutation
 from hpcdl.errors import ConfigError
 from hpcdl.training.agreement import agree
 from hpcdl.training.session import Passes, Session, current
 from hpcdl.world import World
 
 DATASET_BUFFER = 100_000
+AT_ONCE = 64
+"""Batches whose places Python works out at once."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,21 @@ def _of_arrays(data: Any, cut: Cut, session: Session, passes: Passes) -> tf.data
         arrays = tf.nest.map_structure(tf.convert_to_tensor, data)
     world = session.world
 
-    def places() -> Iterator[tuple[Any, float]]:
+    def mine(batches: Numbers) -> tuple[Numbers, npt.NDArray[np.float32]]:
+        part, weight = even_share(batches.shape[1], world.rank, world.size)
+        stop = part.stop if weight or cut.weights else part.start
+        return batches[:, part.start : stop], np.full(len(batches), weight, np.float32)
+
+    def places() -> Iterator[tuple[Numbers, npt.NDArray[np.float32]]]:
+        """Several batches of one size at once: what Python hands over costs as much as a small network's step."""
         number = passes.begin()
         order = permutation(cut.samples, cut.seed, number) if cut.shuffle else np.arange(cut.samples)
-        for begin in range(0, cut.samples, cut.global_batch):
-            batch = order[begin : begin + cut.global_batch]
-            part, weight = even_share(len(batch), world.rank, world.size)
-            stop = part.stop if weight or cut.weights else part.start
-            yield batch[part.start : stop], weight
+        whole = cut.samples - cut.samples % cut.global_batch
+        even = order[:whole].reshape(-1, cut.global_batch)
+        for first in range(0, len(even), AT_ONCE):
+            yield mine(even[first : first + AT_ONCE])
+        if whole < cut.samples:
+            yield mine(order[np.newaxis, whole:])
 
     def fetch(at: tf.Tensor, weight: tf.Tensor) -> Any:
         if cut.samples % cut.global_batch == 0:  # then the shape is known, which makes a better graph
@@ -103,8 +113,9 @@ def _of_arrays(data: Any, cut: Cut, session: Session, passes: Passes) -> tf.data
         mine = tf.nest.map_structure(lambda array: tf.gather(array, at), arrays)
         return (*mine, tf.fill(tf.shape(at), weight)) if cut.weights else mine
 
-    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.float32))
-    batches = tf.data.Dataset.from_generator(places, output_signature=signature)
+    signature = (tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None], tf.float32))
+    groups = tf.data.Dataset.from_generator(places, output_signature=signature)
+    batches = groups.flat_map(lambda *group: tf.data.Dataset.from_tensor_slices(group))
     known = batches.apply(tf.data.experimental.assert_cardinality(-(-cut.samples // cut.global_batch)))
     return known.map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 

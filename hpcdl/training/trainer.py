@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from time import perf_counter, process_time
 from typing import Any
 
@@ -243,14 +242,17 @@ class Trainer:
             self._pace.add(own)
 
     def _at_once(self, update: int, first: int, end: int) -> int:
-        """How many updates the next call makes: alike ones, up to the next that a checkpoint waits for."""
-        most = min(self._pace.most, end - update)
+        """How many updates the next call makes: alike ones, up to the next that a checkpoint waits for.
+
+        The same on every rank, whatever its own shares are: between two calls the ranks talk in other ways too.
+        """
         if self._config.schedule.momentum_correction:  # velocities change between two updates
             return 1
+        whole = first + len(self._train) // self._config.train.global_batch
+        most = min(self._pace.most, (whole if update < whole else end) - update, end - update)
         if every := self._config.checkpoint.every_steps:
             most = min(most, every - (self._before + update) % every)
-        here, *others = self._shares[update - first : update - first + most]
-        return 1 + sum(1 for _ in takewhile(lambda each: _alike(each, here), others))
+        return most
 
     def _seeds(self, update: int, part: Share) -> npt.NDArray[np.uint32]:
         """Of random layers, see `layer_seeds`; `update` counts from the epoch's first."""
@@ -335,11 +337,6 @@ def make_replica(config: RunConfig, model: keras.Model, engine: Engine) -> Repli
         wire=WIRES[config.engine.compression],
         views=views_of(train, model),
     )
-
-
-def _alike(one: Share, other: Share) -> bool:
-    """Whether what is computed for them has the same shapes."""
-    return (one.stop - one.start, one.first, one.micros) == (other.stop - other.start, other.first, other.micros)
 
 
 def _check_finite(loss: float, where: str) -> None:

@@ -141,6 +141,7 @@ TOLERANCES = {
     "uneven": 2e-6,
     "held out": 1e-5,
     "target": 2e-6,
+    "several at once": 5e-6,
     "bf16": 2e-2,
     "fp16": 1e-3,
     "mixed_float16": 5e-3,
