@@ -25,10 +25,10 @@ def of(starts: Sequence[dict[str, Any]], what: str) -> list[float]:
 
 
 def ratio(ours: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], what: str) -> str:
-    """Median of the ratios within a repetition, with its 95 % interval."""
+    """Median of the ratios within a turn, with its 95 % interval where there are several turns."""
     pairs = [one[what] / two[what] for one, two in zip(ours, other, strict=False)]
     found = median_interval(pairs)
-    return f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.median:.2f}" + (f" [{found.low:.2f}, {found.high:.2f}]" if len(pairs) > 1 else "")
 
 
 def against_all(rows: Sequence[tuple[Row, Samples]]) -> Iterator[str]:

@@ -80,11 +80,12 @@ def candidates(config: RunConfig, ranks: int, cores: int, engines: Sequence[str]
     bound = ranks <= cores and config.launch.binding in ("auto", "none")
     # Milliseconds, of 1: how long Horovod's thread sleeps before it looks for work again.
     sleep = ["launch.env.HOROVOD_CYCLE_TIME=0.2"] if engine == "horovod" else []
+    buckets = (5, 100) if "horovod" in engines or config.engine.compression != "none" else ()
     together = [
         [*(f"engine.name={name}" for name in engines if name != engine), *sleep],
         *alone,
         ["launch.binding=core"] if bound else [],
-        [f"engine.bucket_mb={size}" for size in (5, 100) if size != config.engine.bucket_mb],
+        [f"engine.bucket_mb={size}" for size in buckets if size != config.engine.bucket_mb],
     ]
     return [changes for changes in together if changes]
 

@@ -319,7 +319,8 @@ class EngineConfig(Section):
     compression: Literal["none", "fp16", "bf16"] = "none"
     """Gradients travel in 16 bits and are added up in 32."""
     bucket_mb: Rate = 25.0
-    """MiB of gradients that are reduced at once, while the backward pass goes on where the engine can."""
+    """MiB of gradients that are reduced at once, while the backward pass goes on: Horovod, and mpi with compression,
+    which else reduces large gradients where they lie."""
 
 
 class LaunchConfig(Section):
