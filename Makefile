@@ -68,7 +68,8 @@ scaling: install
 peers: install
 	@test -x .peers/torch/bin/python || { python3 -m venv .peers/torch && .peers/torch/bin/python -m pip install --quiet torch numpy pillow; }
 	@test -x .peers/jax/bin/python || { python3 -m venv .peers/jax && .peers/jax/bin/python -m pip install --quiet jax "keras==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("keras"))')" numpy; }
-	$(BIN)/python benchmarks/peers/compare.py --data $${HPCDL_DATA:-data} --out benchmarks/results/$$(date +%F)-peers --torch .peers/torch/bin/python --jax .peers/jax/bin/python $(PEERS)
+	$(BIN)/python benchmarks/peers/compare.py --data $${HPCDL_DATA:-data} --out runs/peers --torch .peers/torch/bin/python --jax .peers/jax/bin/python $(PEERS)
+	@mkdir -p benchmarks/results/$$(date +%F)-peers && cp runs/peers/README.md runs/peers/results.json benchmarks/results/$$(date +%F)-peers
 
 # Tests that start ranks take all cores by themselves; the others leave one idle. Both are run, whatever the first finds.
 define run_tests
