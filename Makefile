@@ -22,7 +22,7 @@ SYNC  := HOROVOD_GPU_OPERATIONS=NCCL $(SYNC) --extra gpu --config-settings-packa
 endif
 
 # Where another version of TensorFlow or Keras may show.
-TENSORS   := ^(import|from) (tensorflow|keras)|hpcdl\.(training|models|engine)|data\.(pipeline|augment|decode|mixing|color|windows|feed|rows)
+TENSORS   := ^(import|from) (tensorflow|keras)|hpcdl\.(training|models|engine)|data\.(pipeline|augment|decode|mixing|color|windows|feed|rows|stream)
 ON_LATEST := tests/parallel $(foreach each,evaluate readme script_checkpoints,tests/e2e/test_$(each).py)
 
 .PHONY: help install demo scaling peers test test-all test-latest lint types imports check
