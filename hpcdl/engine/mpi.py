@@ -41,7 +41,8 @@ class MpiEngine:
         kinds = [tf.as_dtype(reducible(np.dtype(each.dtype.as_numpy_dtype))) for each in tensors]
         wide = [tf.cast(each, kind) for each, kind in zip(tensors, kinds, strict=True)]
         # One call of Python for all of them, which need no flat buffer of TensorFlow's: that is two copies.
-        sums = tf.numpy_function(self._sum, wide, kinds, stateful=True) if tensors else []
+        # Outside of graphs TensorFlow answers a single one without its list.
+        sums = tf.nest.flatten(tf.numpy_function(self._sum, wide, kinds, stateful=True)) if tensors else []
         return [
             tf.cast(tf.ensure_shape(total, each.shape), each.dtype) for total, each in zip(sums, tensors, strict=True)
         ]

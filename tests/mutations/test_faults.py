@@ -104,9 +104,10 @@ FAULTS = {
     ),
     "statistics of one rank": Fault(
         "training/replica.py",
-        "self._update(totals, micros)",
-        "at = len(self._like()) - 1; own = rows[0][-1 - len(self.state.moving) : -1]; "
-        "self._update([*totals[: at - len(own)], *own, totals[-1]], micros)",
+        "        with tf.control_dependencies([self._update(totals, micros)]):",
+        "        own = rows[0][-1 - len(self.state.moving) : -1]\n"
+        "        totals = [*totals[: len(totals) - 1 - len(own)], *own, totals[-1]]\n"
+        "        with tf.control_dependencies([self._update(totals, micros)]):",
         SMALL,
     ),
     "a last batch divided by a whole one's size": Fault(
