@@ -64,5 +64,6 @@ def _fill(queue: tf.queue.FIFOQueue, rows: Iterable[Row], errors: list[Exception
 
 
 def _close(queue: tf.queue.FIFOQueue, thread: Thread) -> None:
-    queue.close(cancel_pending_enqueues=True)
+    with tf.init_scope():  # now, also where garbage is collected while a graph is made
+        queue.close(cancel_pending_enqueues=True)
     thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from hpcdl.data.inspect_images import damaged
 from hpcdl.data.normalize import normalize
 from hpcdl.data.order import Numbers, Share, alternating, draws, order
 from hpcdl.data.rows import BLOCK, NONE, Chosen, blocks, chunks
-from hpcdl.data.stream import Batch, Place, Stream
+from hpcdl.data.stream import Batch, Batched, Gathered, Place, Stream
 from hpcdl.data.windows import CENTER, center_window, crop_resize, crop_windows
 from hpcdl.errors import ConfigError, DataError
 
@@ -83,7 +84,7 @@ class Batches:
     def __len__(self) -> int:
         return len(self._split) if self._members is None else len(self._members)
 
-    def epochs(self, parts: Sequence[Share], seed: int, first: int = 0, skip: int = 0) -> Stream:
+    def epochs(self, parts: Sequence[Share], seed: int, first: int = 0, skip: int = 0) -> Batched:
         """Training batches, one a share, epoch after epoch without an end, the next epoch's read ahead.
 
         Order and augmentation are functions of (seed, epoch, sample).
@@ -114,6 +115,10 @@ class Batches:
                 random[:, column] = alternating(draws(samples, width, seed, 0)[:, column], epoch)
             return samples, random
 
+        # A rank with one core gains nothing from what goes on beside the network. A GPU does.
+        if self._pixels is not None and self._workers == 1 and not tf.config.list_logical_devices("GPU"):
+            epochs = range(first, EPOCHS if parts else first)
+            return Gathered(chunks(parts, chosen, epochs, skip), partial(self._gathered, training=True))
         return self._iterate(parts, chosen, range(first, EPOCHS), skip, training=True)
 
     def plain(self, parts: Sequence[Share]) -> Stream:
@@ -168,23 +173,23 @@ class Batches:
         )
 
     def _of_memory(self, shares: tf.data.Dataset, *, training: bool) -> tf.data.Dataset:
-        @_literally
-        def batch(samples: tf.Tensor, random: tf.Tensor) -> Batch:
-            if self._pixels is None:  # no rank's share of stored images has any: this one only takes part
-                return self._mix(tf.zeros([0, *self.shape]), samples, random, training=training)
-            images = tf.gather(self._pixels, samples)
-            height, width = images.shape[1:3]
-            if training and CROP in self._augment:
-                heights, widths = (tf.fill([tf.shape(samples)[0]], side) for side in (height, width))
-                windows = crop_windows(heights, widths, self._own(random, CROP))
-                images = crop_resize(images, windows, self.shape[:2])
-            elif (height, width) != self.shape[:2]:
-                images = tf.image.resize(images, self.shape[:2])
-            return self._mix(self._change(images, random, training=training), samples, random, training=training)
-
-        # A rank with one core gains nothing from a second thread, and pays for it.
+        batch = _literally(partial(self._gathered, training=training))
         side = {"num_parallel_calls": 2, "deterministic": True} if self._workers > 1 else {}
         return shares.map(batch, **side)
+
+    def _gathered(self, samples: tf.Tensor, random: tf.Tensor, *, training: bool) -> Batch:
+        """A batch of images that lie in memory."""
+        if self._pixels is None:  # no rank's share of stored images has any: this one only takes part
+            return self._mix(tf.zeros([0, *self.shape]), samples, random, training=training)
+        images = tf.gather(self._pixels, samples)
+        height, width = images.shape[1:3]
+        if training and CROP in self._augment:
+            heights, widths = (tf.fill([tf.shape(samples)[0]], side) for side in (height, width))
+            windows = crop_windows(heights, widths, self._own(random, CROP))
+            images = crop_resize(images, windows, self.shape[:2])
+        elif (height, width) != self.shape[:2]:
+            images = tf.image.resize(images, self.shape[:2])
+        return self._mix(self._change(images, random, training=training), samples, random, training=training)
 
     def _of_files(self, stored: tf.data.Dataset, most: int, *, filled: bool, training: bool) -> tf.data.Dataset:
         """Image by image, so that the workers go on from one batch into the next, and from one epoch into the next."""

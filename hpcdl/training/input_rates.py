@@ -16,7 +16,7 @@ from hpcdl.data.images import Encoded, ImageSet
 from hpcdl.data.order import layer_seeds, order, shares
 from hpcdl.data.pipeline import CROP, Batches
 from hpcdl.data.rows import BLOCK
-from hpcdl.data.stream import Stream
+from hpcdl.data.stream import Batched, Stream
 from hpcdl.training.replica import Stepped
 from hpcdl.training.session import Session
 from hpcdl.training.trainer import make_model, make_replica
@@ -100,14 +100,14 @@ def _stages(config: RunConfig, data: ImageSet, workers: int) -> dict[str, Take]:
     return stages
 
 
-def _endless(config: RunConfig, batches: Batches) -> Stream:
+def _endless(config: RunConfig, batches: Batches) -> Batched:
     """Whole global batches, epoch after epoch."""
     size = min(config.train.global_batch, len(batches))
     parts = [part for part in shares(len(batches), size, size, 0, 1) if part.stop - part.start == size]
     return batches.epochs(parts, config.train.seed)
 
 
-def _images(batches: Stream) -> Take:
+def _images(batches: Batched) -> Take:
     return lambda: int(next(batches)[1].shape[0])
 
 
@@ -121,7 +121,7 @@ def _training(config: RunConfig, data: ImageSet, session: Session, workers: int)
     seeds = layer_seeds(replica.state.random_layers, config.train.seed, 0, 0, share, share.micros)
     rate = np.full(1, replica.optimizer.learning_rate, np.float32)
 
-    def step(batches: Stream) -> int:
+    def step(batches: Batched) -> int:
         return int(Stepped(*replica.steps(batches, 1, share, seeds[np.newaxis], rate)[0]).images)
 
     staying = Stream(tf.data.Dataset.from_tensors(next(real)).repeat())

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hpcdl.data.order import Share
-from hpcdl.data.stream import Stream
+from hpcdl.data.stream import Batch, Batched
 from hpcdl.engine.base import Engine, reducible
 from hpcdl.training.loss import Loss, cross_entropy
 from hpcdl.training.state import State
@@ -100,7 +100,7 @@ class Replica:
 
     def steps(
         self,
-        batches: Stream,
+        batches: Batched,
         count: int,
         part: Share,
         seeds: npt.NDArray[np.uint32],
@@ -130,7 +130,7 @@ class Replica:
             DataError: an image cannot be read or decoded.
         """
         size = part.stop - part.start
-        key = (size, seeds.shape[1:])
+        key = (batches.batch, size, seeds.shape[1:])
         if key not in self._compiled:
             specs = (
                 tf.TensorSpec([None, *seeds.shape[1:]], tf.uint32),
@@ -138,17 +138,18 @@ class Replica:
                 tf.TensorSpec([None], tf.float32),
                 tf.TensorSpec([], tf.float32),
             )
-            compiled = tf.function(partial(self._steps, size), autograph=False)
-            self._compiled[key] = compiled.get_concrete_function(batches.iterator, *specs)
+            compiled = tf.function(partial(self._steps, batches.batch, size), autograph=False)
+            self._compiled[key] = compiled.get_concrete_function(batches.spec, *specs)
         given = (seeds, np.array([part.first, part.micros], np.int32), rates, np.float32(stop))
-        with batches.taking(count):
-            found: npt.NDArray[np.float64] = self._compiled[key](batches.iterator, *map(tf.constant, given)).numpy()
+        with batches.taking(count) as taken:
+            found: npt.NDArray[np.float64] = self._compiled[key](taken, *map(tf.constant, given)).numpy()
         return found
 
     def _steps(
         self,
+        batch: Callable[[Any, tf.Tensor], Batch],
         size: int,
-        batches: tf.data.Iterator,
+        taken: Any,
         seeds: tf.Tensor,
         place: tf.Tensor,
         rates: tf.Tensor,
@@ -157,8 +158,9 @@ class Replica:
         """What is compiled for parts of `size` images.
 
         Args:
+            batch: see Batched, as what was taken.
             size: images.
-            batches: of images and labels.
+            taken: what the batches come from.
             seeds: see `steps`, as rates.
             place: [number of this rank's first micro-batch in each update, its micro-batches over all ranks].
             vote: 1 where this rank asks all to stop, a float32 scalar.
@@ -168,7 +170,7 @@ class Replica:
             self.optimizer.learning_rate = rates[number]
             begin = self._now()
             with tf.control_dependencies([begin]):
-                images, labels = next(batches)
+                images, labels = batch(taken, number)
             images = tf.ensure_shape(images, [size, *self.model.inputs[0].shape[1:]])
             labels = tf.ensure_shape(labels, [size, *labels.shape[1:]])
             with tf.control_dependencies([images, labels]):

@@ -16,7 +16,7 @@ from hpcdl.config.schema import RunConfig
 from hpcdl.data.images import ImageSet
 from hpcdl.data.order import Share, hold_out, layer_seeds, shares
 from hpcdl.data.pipeline import Batches, image_shape
-from hpcdl.data.stream import Stream
+from hpcdl.data.stream import Batched
 from hpcdl.engine.base import Engine
 from hpcdl.errors import DivergenceError, Interrupted
 from hpcdl.launch.topology import read_topology
@@ -198,7 +198,7 @@ class Trainer:
             for metric, value in self.evaluate(batches).items()
         }
 
-    def _epoch(self, batches: Stream, began: float, before: float) -> None:
+    def _epoch(self, batches: Batched, began: float, before: float) -> None:
         """The updates that are left of an epoch."""
         progress, recent = self._progress, Meter()
         first = progress.epochs * len(self._shares)

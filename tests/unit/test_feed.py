@@ -61,6 +61,18 @@ def test_closing_ends_the_thread(taken: int) -> None:
     assert not thread.is_alive() and feed.error is None
 
 
+def test_closing_ends_the_thread_while_a_graph_is_made() -> None:
+    """As where the garbage that is collected then holds a feed."""
+    before = set(threading.enumerate())
+    feed = Feed(rows(), SPECS, ahead=1)
+    [thread] = set(threading.enumerate()) - before
+    made = tf.function(lambda: feed.close(), autograph=False)
+    closing = threading.Thread(target=made.get_concrete_function, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive() and not thread.is_alive()
+
+
 def test_batches_that_are_left_alone_leave_no_thread(small_cifar: Path) -> None:
     data = cifar.load(small_cifar / cifar.CIFAR10.folder)
     before = set(threading.enumerate())

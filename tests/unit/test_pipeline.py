@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from hpcdl.config.schema import DataConfig
@@ -18,6 +19,7 @@ from hpcdl.data.images import Encoded, Images, ImageSet
 from hpcdl.data.order import Share, draws, permutation, shares
 from hpcdl.data.pipeline import Batches, as_tensor
 from hpcdl.data.sources import cifar
+from hpcdl.data.stream import Gathered, Stream
 from hpcdl.errors import ConfigError, DataError
 
 
@@ -111,6 +113,48 @@ def test_a_sample_is_changed_alike_whatever_the_ranks(data: ImageSet, kind: str,
         np.testing.assert_array_equal(images, expected)
     first, second = (next(batches.epochs(shares(250, 64, 32, 0, 1), 1, epoch))[0].numpy() for epoch in (0, 1))
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        [],
+        ["flip", "pad-crop", "color-jitter", "cutout", "randaugment", "mixup"],
+        ["random-resized-crop", "cutmix"],
+        ["alternate-flip"],
+    ],
+)
+def test_a_compiled_step_makes_the_batches_that_the_pipeline_makes(data: ImageSet, augment: list[str]) -> None:
+    """A rank with one core has no pipeline; its images are the same to the bit."""
+    parts, size = shares(250, 64, 32, 0, 1)[:3], 64
+    pipeline, alone = (
+        Batches(data, data.train, config(augment=augment), 32, workers).epochs(parts, 1, first=2, skip=1)
+        for workers in (2, 1)
+    )
+    assert isinstance(pipeline, Stream) and isinstance(alone, Gathered)
+    expected = list(islice(pipeline, 6))
+
+    def both(taken: Any) -> tuple[Any, ...]:
+        (images, labels), (more, others) = (alone.batch(taken, tf.constant(number)) for number in (0, 1))
+        return images, labels, more, others
+
+    compiled = tf.function(both, autograph=False).get_concrete_function(alone.spec)
+    with alone.taking(2) as taken:  # the first epoch ends here
+        made = [each.numpy() for each in compiled(taken)]
+    found = [(made[0], made[1]), (made[2], made[3]), *islice(alone, 4)]
+    for (images, labels), (known, truth) in zip(found, expected, strict=True):
+        assert images.shape == (size, 32, 32, 3)
+        np.testing.assert_array_equal(images, known)
+        np.testing.assert_array_equal(labels, truth)
+
+
+def test_batches_of_memory_end() -> None:
+    """Where a rank has no share, and after the last one."""
+    rows = [(np.arange(3), np.zeros((3, 1), np.float32), np.array([0, 2, 3]))]
+    few = Gathered(iter(rows), lambda samples, random: (samples, random))
+    assert [samples.numpy().tolist() for samples, _ in few] == [[0, 1], [2]]
+    with pytest.raises(StopIteration):
+        few.taking()
 
 
 def test_mixed_labels_stay_within_a_micro_batch(data: ImageSet) -> None:
