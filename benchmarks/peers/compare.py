@@ -59,10 +59,10 @@ def main() -> None:
         names = [name for name in takes_part(row, pythons) if not options.peers or name in options.peers.split(";")]
         for repeat, name in product(range(options.repeats), names):
             own, failures = entry["samples"].setdefault(name, []), entry["failed"].setdefault(name, [])
-            if len(own) > repeat or len(failures) >= FAILURES or hopeless(entry["samples"], name):
+            if repeat in (one["turn"] for one in own) or len(failures) >= FAILURES or hopeless(entry["samples"], name):
                 continue
             try:
-                own.append(start(name, row, pythons, options.data))
+                own.append({"turn": repeat, **start(name, row, pythons, options.data)})
                 told = f"{own[-1]['images_per_s']:,.4g} images/s"
             except RuntimeError as error:
                 failures.append(str(error))

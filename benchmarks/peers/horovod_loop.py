@@ -7,7 +7,7 @@ from typing import Any
 import horovod.tensorflow as hvd
 import keras
 import tensorflow as tf
-from tensorflow_work import images, network, trainable
+from tensorflow_work import images, network, scores, trainable
 from work import Clock, read_job
 
 
@@ -37,7 +37,7 @@ def main() -> None:
             hvd.broadcast_variables([weight.value for weight in optimizer.variables], root_rank=0)
         clock.step(float(loss))
     if hvd.rank() == 0:
-        clock.write(trainable(model))
+        clock.write(trainable(model), scores(model))
     hvd.shutdown()
 
 

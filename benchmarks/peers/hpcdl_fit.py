@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keras_fit import Ends
-from tensorflow_work import images, network, trainable
+from tensorflow_work import images, network, scores, trainable
 from work import Clock, read_job, small
 
 import hpcdl
@@ -23,7 +23,7 @@ def main() -> None:
     else:
         model.fit(images(job, world.rank), steps_per_epoch=job.all_steps, callbacks=callbacks, verbose=0)
     if world.is_leader:
-        clock.write(trainable(model))
+        clock.write(trainable(model), scores(model))
 
 
 if __name__ == "__main__":

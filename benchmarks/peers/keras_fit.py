@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from tensorflow_work import images, network, trainable
+from tensorflow_work import images, network, scores, trainable
 from work import Clock, read_job, small
 
 
@@ -40,7 +40,7 @@ def main() -> None:
         model.fit(pixels[:count], labels[:count], job.batch, epochs, callbacks=[Ends(clock)], verbose=0)
     else:
         model.fit(images(job, 0), steps_per_epoch=job.all_steps, callbacks=[Ends(clock)], verbose=0)
-    clock.write(trainable(model))
+    clock.write(trainable(model), scores(model))
 
 
 if __name__ == "__main__":

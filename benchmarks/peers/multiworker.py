@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow_work import images, network, trainable
+from tensorflow_work import images, network, scores, trainable
 from work import Clock, read_job
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     for _ in range(job.all_steps):
         clock.step(float(step(every)))
     if rank == 0:
-        clock.write(trainable(model))
+        clock.write(trainable(model), scores(model))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from work import WORKS, Job
 
-from hpcdl.bench.repetition import read_repetition
+from hpcdl.bench.repetition import read_repetition, read_steps
 from hpcdl.bench.study import SYNTHETIC_UPDATES
 from hpcdl.launch.topology import read_topology
 from hpcdl.records import read_json
@@ -29,9 +29,9 @@ BIN = Path(sys.executable).parent
 LIMIT = 900
 """Seconds after which a start is given up."""
 KERAS, KERAS_AT_ONCE = "Keras fit, one process", "Keras fit, one process, steps_per_execution"
-SCRIPT_AT_ONCE = "hpcdl in a script, steps_per_execution"
-OURS = ("hpcdl, mpi", "hpcdl, Horovod")
-"""Recipes."""
+SCRIPT_AT_ONCE = "hpcdl, in a script, steps_per_execution"
+RECIPES = ("hpcdl, mpi", "hpcdl, Horovod", "hpcdl, one thread")
+OURS = (*RECIPES, SCRIPT_AT_ONCE)
 APART = "limit: ranks that never talk"
 """As many hpcdl of one rank as there are ranks, at once. They do not march in step, which can only raise it."""
 AT_ONCE = 50
@@ -67,6 +67,7 @@ def takes_part(row: Row, pythons: Pythons) -> list[str]:
     return [
         "hpcdl, mpi",
         *(["hpcdl, Horovod", APART] if several else []),
+        *(["hpcdl, one thread"] if row.work in OVERHEAD and not several else []),
         KERAS,
         *([SCRIPT_AT_ONCE, KERAS_AT_ONCE] if row.work in OVERHEAD else []),
         *(["Horovod by hand, gloo", "Horovod by hand, MPI", "MultiWorkerMirroredStrategy"] if several else []),
@@ -92,7 +93,9 @@ def start(name: str, row: Row, pythons: Pythons, data: str) -> dict[str, Any]:
             row.work, row.input, data, row.ranks, WORKS[row.work].batch, row.precision,
             max(1, cores // row.ranks), 1, time(), str(folder / "answer.json"),
         )  # fmt: skip
-        if name in OURS:
+        if name in RECIPES:
+            if name == "hpcdl, one thread":  # which `hpcdl tune` finds
+                base = replace(base, threads=1)
             engine = "horovod" if name.endswith("Horovod") else "mpi" if row.ranks > 1 else "auto"
             return _recipe(row, engine, base, folder)
         if name == APART:
@@ -112,7 +115,7 @@ def _recipe(row: Row, engine: str, job: Job, folder: Path, copies: int = 1) -> d
         "train.micro_batch": work.batch,
         "train.steps": job.all_steps,
         "train.epochs": job.all_steps,
-        "train.evaluate": "false",
+        "train.evaluate": "end" if job.tested else "false",
         "train.precision": row.precision,
         "optimizer.learning_rate": work.rate,
         "schedule.name": "constant",
@@ -126,9 +129,10 @@ def _recipe(row: Row, engine: str, job: Job, folder: Path, copies: int = 1) -> d
     if work.shape[0] < 224:
         sets["data.augment"] = "[]"
     if row.input == "synthetic":
-        sets["data.synthetic"] = work.batch * ranks * SYNTHETIC_UPDATES
-    if copies > 1:
-        sets["launch.threads"] = job.threads
+        # As many as there are real ones where an epoch of a few updates would be ended as often as a step is made.
+        few = work.batch * ranks * SYNTHETIC_UPDATES
+        sets["data.synthetic"] = work.images if row.work in OVERHEAD else few
+    sets["launch.threads"] = job.threads
     words = [work.recipe, "-n", str(ranks), "--oversubscribe", *(f"{key}={value}" for key, value in sets.items())]
     place = [] if row.input == "synthetic" else ["--data", job.folder]
     runs = [folder / f"run-{copy}" for copy in range(copies)]
@@ -141,12 +145,15 @@ def _recipe(row: Row, engine: str, job: Job, folder: Path, copies: int = 1) -> d
     if done != (work.network, row.precision, *(images for _ in whole)):
         raise RuntimeError(f"{done}, not the work")
     events = [json.loads(line) for line in (runs[0] / "events.jsonl").read_text(encoding="utf-8").splitlines()]
-    first = next(event["time"] for event in events if event["event"] == "progress")
+    told = read_json(runs[0] / "summary.json", fix="")
+    begun = next(event["time"] for event in events if event["event"] == "start")
+    first = read_steps(runs[0] / "ranks" / "0.steps.csv")[0]["step"]
     return {
         "images_per_s": sum(one.images_per_s for one in whole),
-        "first_step_seconds": datetime.fromisoformat(first).timestamp() - job.began,
+        "first_step_seconds": datetime.fromisoformat(begun).timestamp() + first - job.began,
         "memory": memory,
-        "loss": read_json(runs[0] / "summary.json", fix="")["loss"],
+        "loss": told["loss"],
+        "accuracy": told.get("test_accuracy") if copies == 1 else None,
     }
 
 
@@ -174,6 +181,7 @@ def _peer(name: str, ranks: int, pythons: Pythons, job: Job, folder: Path) -> di
         "first_step_seconds": ends[0] - job.began,
         "memory": memory,
         "loss": sum(losses[whole:]) / len(losses[whole:]),
+        "accuracy": answer["accuracy"],
     }
 
 

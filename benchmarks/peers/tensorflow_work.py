@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
-from work import Job, photographs, small, synthetic
+from work import Array, Job, photographs, small, synthetic
 
 from hpcdl.models.registry import build
 
@@ -25,6 +27,11 @@ def network(job: Job) -> tuple[Any, Any]:
 def trainable(model: Any) -> int:
     """Parameters that are trained."""
     return sum(int(weight.shape.num_elements()) for weight in model.trainable_variables)
+
+
+def scores(model: Any) -> Callable[[Array], Array]:
+    """What the model says of each class, for pixels (n, height, width, channels)."""
+    return lambda pixels: np.asarray(model(pixels, training=False))
 
 
 def images(job: Job, rank: int) -> tf.data.Dataset:

@@ -103,7 +103,9 @@ def main() -> None:
         if clock.over:
             break
     if rank == 0:
-        clock.write(count)
+        net.eval()
+        with torch.no_grad():
+            clock.write(count, lambda pixels: net(_laid_out(pixels)).numpy())
     distributed.barrier()  # a rank that leaves while another still talks to it aborts that one
     distributed.destroy_process_group()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time
@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+PART = 500
+"""Test images that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Job:
         return -(-images // (self.batch * self.ranks)) or self.all_steps
 
     @property
+    def tested(self) -> bool:
+        """Whether what was trained is tried on the test set: on images of MNIST or CIFAR-10."""
+        return self.input == "real" and self.task.shape[0] < 224
+
+    @property
     def folder(self) -> str:
         """Of the work's images."""
         return str(
@@ -119,6 +126,8 @@ class Answer:
     """Of each step, over this process's images."""
     parameters: int
     """Trainable ones."""
+    accuracy: float | None
+    """Of what was trained, on the test images of MNIST or CIFAR-10."""
 
 
 def read_job() -> Job:
@@ -144,9 +153,20 @@ class Clock:
         """Whether all steps are done."""
         return len(self.ends) >= self.job.all_steps
 
-    def write(self, parameters: int) -> None:
-        """Writes the answer; called by rank 0."""
-        answer = Answer(self.ends, self.losses, parameters)
+    def write(self, parameters: int, scores: Callable[[Array], Array] | None) -> None:
+        """Writes the answer; called by rank 0.
+
+        Args:
+            parameters: trainable ones.
+            scores: pixels (n, height, width, channels) -> what the network says of each class (n, classes); None
+                leaves the accuracy out.
+        """
+        accuracy = None
+        if scores and self.job.tested:
+            pixels, labels = small(self.job, "test")
+            parts = [scores(pixels[start : start + PART]) for start in range(0, len(pixels), PART)]
+            accuracy = float(np.mean(np.concatenate(parts).argmax(axis=1) == labels))
+        answer = Answer(self.ends, self.losses, parameters, accuracy)
         Path(self.job.answer).write_text(json.dumps(asdict(answer)), encoding="utf-8")
 
 
@@ -157,13 +177,15 @@ def synthetic(job: Job, rank: int) -> tuple[Array, Array]:
     return pixels, random.integers(0, job.task.classes, job.batch, np.int32)
 
 
-def small(job: Job) -> tuple[Array, Array]:
-    """All training images of MNIST or CIFAR-10, float32 in [0, 1], and labels."""
+def small(job: Job, split: str = "train") -> tuple[Array, Array]:
+    """All training or test images of MNIST or CIFAR-10, float32 in [0, 1], and labels."""
     place = Path(job.data)
     if job.task.shape[2] == 1:
-        pixels, labels = (_idx(place / "mnist", kind) for kind in ("images-idx3", "labels-idx1"))
+        name = {"train": "train", "test": "t10k"}[split]
+        pixels, labels = (_idx(place / "mnist", f"{name}-{kind}") for kind in ("images-idx3", "labels-idx1"))
         return pixels[..., None].astype(np.float32) / 255, labels.astype(np.int32)
-    files = [place / "cifar-10-batches-bin" / f"data_batch_{number}.bin" for number in range(1, 6)]
+    names = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}[split]
+    files = [place / "cifar-10-batches-bin" / f"{name}.bin" for name in names]
     rows = np.concatenate([np.fromfile(each, np.uint8).reshape(-1, 3073) for each in files])
     planes = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return planes.astype(np.float32) / 255, rows[:, 0].astype(np.int32)
@@ -172,7 +194,7 @@ def small(job: Job) -> tuple[Array, Array]:
 def _idx(folder: Path, kind: str) -> Array:
     import gzip
 
-    path = next(folder.glob(f"train-{kind}-ubyte*"))
+    path = next(folder.glob(f"{kind}-ubyte*"))
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     axes = data[3]
     sizes = np.frombuffer(data, ">i4", axes, 4)
