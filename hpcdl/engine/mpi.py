@@ -14,6 +14,7 @@ from hpcdl.engine.aligned import aligned
 from hpcdl.engine.base import BUCKET_BYTES, reducible
 from hpcdl.engine.compress import Collective, reducer
 from hpcdl.engine.fuse import sum_fused
+from hpcdl.engine.nodewise import NodeWise
 
 Array = npt.NDArray[Any]
 LARGE = 2**18
@@ -31,6 +32,7 @@ class MpiEngine:
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self.bucket_bytes = BUCKET_BYTES
+        self._nodewise = NodeWise(self._comm)
 
     def sum_tensors(
         self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
@@ -74,5 +76,5 @@ class MpiEngine:
     def _allreduce(self, array: Array) -> Array:
         own = np.asarray(array, order="C")
         total = aligned(own.shape, own.dtype)
-        self._comm.Allreduce(own, total, op=MPI.SUM)
+        self._nodewise.sum(own.reshape(-1), total.reshape(-1))
         return total

@@ -35,6 +35,7 @@ SMALL = Selection("test_recipes.py", "small", "statistics_and_dropout")
 DECIDING = Selection("test_api.py", "deciding", "decisions_are_alike")
 WRITING = Selection("test_api.py", "writing", "files_are_written_once")
 ANSWERING = Selection("test_api.py", "answering", "evaluate_and_predict")
+LARGE = Selection("test_collectives.py", "large", "large_sums")
 IDLE = Selection("test_collectives.py", "idle", "adds_nothing", "horovod-2")
 NORMALIZATION = Selection("test_fit.py", "synchronised", "weights_and_logs and synchronised", "mpi-3")
 
@@ -50,7 +51,16 @@ class Fault:
 
 
 FAULTS = {
-    "no allreduce": Fault("engine/mpi.py", "self._comm.Allreduce(own, total, op=MPI.SUM)", "total[...] = own", FIT),
+    "no allreduce": Fault("engine/nodewise.py", "self._comm.Allreduce(own, total)", "total[...] = own", FIT),
+    "sums that stay on the rank that makes them": Fault(
+        "engine/nodewise.py", "        self._allgather(total)", "        total += 0", LARGE
+    ),
+    "pieces that begin where another's do": Fault(
+        "engine/nodewise.py",
+        "others = own[self._part(to, own.size)][within]",
+        "others = own[self._part(me, own.size)][within]",
+        LARGE,
+    ),
     "a sum for a mean": Fault(
         "training/gradients.py", "sums = [each / tf.cast(total, each.dtype) for each in sums]", "sums = list(sums)", FIT
     ),
@@ -98,8 +108,8 @@ FAULTS = {
     "dropout that depends on the rank": Fault("data/order.py", "share.first + row]", "row]", SMALL),
     "statistics in the order of the ranks": Fault(
         "training/replica.py",
-        "later = tf.cast(micros - first - len(rows), tf.float32)",
-        "later = tf.cast(first, tf.float32)",
+        "self._weighted(row, micros - first - number)",
+        "self._weighted(row, first)",
         SMALL,
     ),
     "statistics of one rank": Fault(

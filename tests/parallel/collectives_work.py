@@ -93,6 +93,27 @@ def idle() -> record.Findings:
     return found
 
 
+def large() -> record.Findings:
+    """Elements that are wrong in sums of many pieces, of a length that no number of ranks divides; mpi also where
+    ranks are on several nodes, alike and not."""
+
+    def values(rank: int) -> Any:
+        return np.random.default_rng(rank).integers(-1000, 1000, 2_100_001).astype(np.float32)
+
+    own, total = values(world.rank), sum(map(values, range(world.size)))
+    found = {"engine": np.sum(tf.function(engine.sum_tensors)([tf.constant(own)])[0].numpy() != total)}
+    if engine.name == "mpi":
+        from mpi4py import MPI
+
+        from hpcdl.engine.nodewise import NodeWise
+
+        for ranks in (2, 3):
+            came = np.zeros_like(own)
+            NodeWise(MPI.COMM_WORLD, MPI.COMM_WORLD.Split(world.rank // ranks)).sum(own, came)
+            found[f"{ranks} on a node"] = np.sum(came != total)
+    return found
+
+
 def compressed(wire: tf.DType) -> record.Findings:
     """A sum that travels in 16 bits, of a length that no number of ranks divides."""
     own = np.random.default_rng(world.rank).standard_normal(101).astype(np.float32)
@@ -108,6 +129,7 @@ record.save(
         "one buffer": lambda: tensors(2**20),
         "small buffers": lambda: tensors(20),
         "idle": idle,
+        "large": large,
         "float16": lambda: compressed(tf.float16),
         "bfloat16": lambda: compressed(tf.bfloat16),
     },

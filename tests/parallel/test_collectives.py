@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,12 @@ def test_a_rank_that_adds_nothing_takes_part_every_time(ranks: Found) -> None:
     for found in ranks:
         for call in range(3):
             np.testing.assert_array_equal(found[f"idle: {call}"], others * 2**call)
+
+
+def test_large_sums_are_whole_however_ranks_lie_on_nodes(ranks: Found, world: Path) -> None:
+    names = ["engine"] + ["2 on a node", "3 on a node"] * world.name.startswith("mpi")
+    for found in ranks:
+        assert [found[f"large: {name}"] for name in names] == [0] * len(names)
 
 
 @pytest.mark.parametrize(("wire", "unit"), [("float16", 2.0**-11), ("bfloat16", 2.0**-8)])
