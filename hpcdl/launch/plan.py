@@ -13,7 +13,7 @@ from hpcdl.launch.hosts import HERE, Allocation, Here, Listed, Where, fullest
 from hpcdl.launch.mpirun import mpirun_argv
 from hpcdl.launch.srun import srun_argv
 from hpcdl.launch.topology import Topology
-from hpcdl.launch.tuning import Tuning, network, tune
+from hpcdl.launch.tuning import ONE_NODE, Tuning, network, tune
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchCo
         fullest(where, ranks),
         threads=None if launch.threads == "auto" else launch.threads,
         binding=None if launch.binding == "auto" else launch.binding,
-        env={**_network(where), **env, **machine.env, **launch.env},
+        env={**_network(where, ranks), **env, **machine.env, **launch.env},
     )
     if ranks == 1 and isinstance(where, Here):
         argv = ["env", *[f"{name}={value}" for name, value in sorted(tuning.env.items())], *command]
@@ -118,8 +118,8 @@ def _plan(command: Sequence[str], ranks: int, machine: Machine, launch: LaunchCo
     return Plan(tuple(argv), ranks, tuning, where)
 
 
-def _network(where: Where) -> Mapping[str, str]:
-    """What ranks on other hosts are told besides: variables of this process, and their network interface."""
-    if not isinstance(where, Listed):
-        return {}
-    return {**where.env, **network(where.interface)}
+def _network(where: Where, ranks: int) -> Mapping[str, str]:
+    """What ranks are told of the network between them; on listed hosts also variables of this process."""
+    if isinstance(where, Listed):
+        return {**where.env, **network(where.interface)}
+    return ONE_NODE if ranks > 1 and (isinstance(where, Here) or len(where.slots) == 1) else {}

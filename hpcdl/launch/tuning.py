@@ -19,7 +19,10 @@ FIXED = {
 BETWEEN = "TF_NUM_INTEROP_THREADS"
 NETWORK = ("NCCL_SOCKET_IFNAME", "OMPI_MCA_btl_tcp_if_include", "HOROVOD_GLOO_IFACE")
 """What tells NCCL, Open MPI and Gloo which network interface to take."""
-CHOSEN = (*THREADS, BETWEEN, *FIXED)
+ONE_NODE = {"OMPI_MCA_btl": "^ofi"}
+"""For ranks that share a node: Open MPI 5.0 looks for networks through libfabric for a second at each start, even if
+all will go through shared memory."""
+CHOSEN = (*THREADS, BETWEEN, *FIXED, *ONE_NODE)
 """The variables that hpcdl chooses where the user has not."""
 
 

@@ -15,11 +15,13 @@ from hpcdl.config.schema import LaunchConfig
 from hpcdl.errors import ConfigError, LaunchError
 from hpcdl.launch import folder as folders
 from hpcdl.launch import supervisor
+from hpcdl.launch.hosts import HERE, Allocation, Host, Listed, Where
 from hpcdl.launch.mpirun import find_mpirun, mpirun_argv
 from hpcdl.launch.plan import Machine, plan_recipe, plan_script
 from hpcdl.launch.topology import Topology, computes_bfloat16, cpu_quota, siblings, usable_cores
-from hpcdl.launch.tuning import check_slots, tune
+from hpcdl.launch.tuning import CHOSEN, check_slots, tune
 
+BTL = "OMPI_MCA_btl"
 NODE = Topology("node1", tuple(range(8)), 8, "a processor", 64.0)
 MACHINE = Machine(NODE, "/opt/mpi/bin/mpirun", root=False)
 
@@ -89,6 +91,24 @@ def test_one_rank_needs_no_mpirun() -> None:
     argv = plan_script(Path("a.py"), [], 2, "mpi", LaunchConfig(threads=3), MACHINE).argv
     assert argv[-4:] == (sys.executable, "-m", "mpi4py.run", "a.py")
     assert {"HPCDL_ENGINE=mpi", "TF_NUM_INTRAOP_THREADS=3"} <= set(argv)
+
+
+@pytest.mark.parametrize(
+    ("where", "ranks", "told"),
+    [
+        (HERE, 2, True),
+        (HERE, 1, False),
+        (Allocation("7", (2,)), 2, True),
+        (Allocation("7", (1, 1)), 2, False),
+        (Listed((Host("a", 1), Host("b", 1))), 2, False),
+    ],
+)
+def test_ranks_of_one_node_look_for_no_network(where: Where, ranks: int, told: bool) -> None:
+    machine = Machine(NODE, "mpirun", root=False, where=where)
+    assert (plan_script(Path("a.py"), [], ranks, "auto", LaunchConfig(), machine).tuning.env.get(BTL) == "^ofi") == told
+    own = Machine(NODE, "mpirun", root=False, env={BTL: "self,tcp"}, where=where)
+    assert plan_script(Path("a.py"), [], ranks, "auto", LaunchConfig(), own).tuning.env[BTL] == "self,tcp"
+    assert BTL in CHOSEN  # what the user has set of these is in Machine.env
 
 
 def test_what_the_user_has_set_wins_over_what_is_chosen_and_the_recipe_over_both(tmp_path: Path) -> None:
