@@ -29,9 +29,9 @@ BIN = Path(sys.executable).parent
 LIMIT = 900
 """Seconds after which a start is given up."""
 KERAS, KERAS_AT_ONCE = "Keras fit, one process", "Keras fit, one process, steps_per_execution"
-SCRIPT_AT_ONCE = "hpcdl, in a script, steps_per_execution"
+SCRIPT, SCRIPT_AT_ONCE = "hpcdl, in a script", "hpcdl, in a script, steps_per_execution"
 RECIPES = ("hpcdl, mpi", "hpcdl, Horovod", "hpcdl, one thread")
-OURS = (*RECIPES, SCRIPT_AT_ONCE)
+OURS = (*RECIPES, SCRIPT, SCRIPT_AT_ONCE)
 APART = "limit: ranks that never talk"
 """As many hpcdl of one rank as there are ranks, at once. They do not march in step, which can only raise it."""
 AT_ONCE = 50
@@ -69,7 +69,7 @@ def takes_part(row: Row, pythons: Pythons) -> list[str]:
         *(["hpcdl, Horovod", APART] if several else []),
         *(["hpcdl, one thread"] if row.work in OVERHEAD and not several else []),
         KERAS,
-        *([SCRIPT_AT_ONCE, KERAS_AT_ONCE] if row.work in OVERHEAD else []),
+        *([SCRIPT, SCRIPT_AT_ONCE, KERAS_AT_ONCE] if row.work in OVERHEAD else []),
         *(["Horovod by hand, gloo", "Horovod by hand, MPI", "MultiWorkerMirroredStrategy"] if several else []),
         *(["PyTorch DDP", "PyTorch DDP, compiled"] if pythons.torch else []),
         *(["Keras on JAX"] if pythons.jax and not photographs else []),
@@ -188,7 +188,7 @@ def _peer(name: str, ranks: int, pythons: Pythons, job: Job, folder: Path) -> di
 def _commands(name: str, ranks: int, pythons: Pythons, job: Job, path: Path) -> list[tuple[list[str], dict[str, str]]]:
     """What is started for it, side by side, with variables of their own."""
     scripts = {name: str(PEERS / f"{name}.py") for name in ("keras_fit", "horovod_loop", "multiworker", "jax_keras")}
-    if name == SCRIPT_AT_ONCE:
+    if name in (SCRIPT, SCRIPT_AT_ONCE):
         words = ["-m", "hpcdl", "run", str(PEERS / "hpcdl_fit.py"), "-n", str(ranks), "--oversubscribe"]
         engine = ["--engine", "mpi"] if ranks > 1 else []
         return [([sys.executable, *words, *engine, "--", str(path)], {})]

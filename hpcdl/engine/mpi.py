@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from mpi4py import MPI
 
-from hpcdl.engine.aligned import aligned
+from hpcdl.engine.aligned import Arrays
 from hpcdl.engine.base import BUCKET_BYTES, reducible
 from hpcdl.engine.compress import Collective, reducer
 from hpcdl.engine.fuse import sum_fused
@@ -32,7 +32,7 @@ class MpiEngine:
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self.bucket_bytes = BUCKET_BYTES
-        self._nodewise = NodeWise(self._comm)
+        self._nodewise, self._arrays = NodeWise(self._comm), Arrays()
 
     def sum_tensors(
         self, tensors: Sequence[tf.Tensor], name: str = "gradients", wire: tf.DType | None = None
@@ -64,17 +64,17 @@ class MpiEngine:
         return lambda tensor, label: tf.numpy_function(collective, [tensor], tensor.dtype, stateful=True)
 
     def _exchange(self, octets: Array) -> Array:
-        came = aligned(octets.shape, octets.dtype)
+        came = self._arrays.take(octets.shape, octets.dtype)
         self._comm.Alltoall(np.ascontiguousarray(octets), came)
         return came
 
     def _collect(self, octets: Array) -> Array:
-        every = aligned((self.size * len(octets), *octets.shape[1:]), octets.dtype)
+        every = self._arrays.take((self.size * len(octets), *octets.shape[1:]), octets.dtype)
         self._comm.Allgather(np.ascontiguousarray(octets), every)
         return every
 
     def _allreduce(self, array: Array) -> Array:
         own = np.asarray(array, order="C")
-        total = aligned(own.shape, own.dtype)
+        total = self._arrays.take(own.shape, own.dtype)
         self._nodewise.sum(own.reshape(-1), total.reshape(-1))
         return total
