@@ -116,6 +116,8 @@ def _recipe(row: Row, engine: str, job: Job, folder: Path, copies: int = 1) -> d
         "train.steps": job.all_steps,
         "train.epochs": job.all_steps,
         "train.evaluate": "end" if job.tested else "false",
+        "train.save": "false",  # no peer writes what it trained
+        "checkpoint.every_seconds": "null",
         "train.precision": row.precision,
         "optimizer.learning_rate": work.rate,
         "schedule.name": "constant",

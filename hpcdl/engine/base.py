@@ -70,3 +70,8 @@ def reducible(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.itemsize == 2 and dtype.kind in "fV":  # bfloat16 is a kind of its own to numpy
         return np.dtype(np.float32)
     return np.dtype(np.int32) if dtype.kind == "b" else dtype
+
+
+def octets(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The array's bytes where they lie, (bytes,): a library that moves them need not know the dtype."""
+    return array.reshape(-1).view(np.uint8)

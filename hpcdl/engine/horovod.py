@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hpcdl.engine.base import BUCKET_BYTES, reducible
+from hpcdl.engine.base import BUCKET_BYTES, octets, reducible
 from hpcdl.engine.compress import reducer
 from hpcdl.engine.fuse import sum_fused
 
@@ -61,8 +61,7 @@ class HorovodEngine:
         return total.astype(array.dtype)
 
     def broadcast_array(self, array: npt.NDArray[Any], root: int) -> npt.NDArray[Any]:
-        # As bytes: the dtype need not be one that Horovod knows, and a scalar has a length.
-        data = tf.constant(np.frombuffer(np.ascontiguousarray(array).tobytes(), dtype=np.uint8))
+        data = tf.constant(octets(np.asarray(array, order="C")))
         received: npt.NDArray[Any] = hvd.broadcast(data, root_rank=root, name="hpcdl.broadcast").numpy()
         return received.view(array.dtype).reshape(array.shape)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from mpi4py import MPI
 
 from hpcdl.engine.aligned import Arrays
-from hpcdl.engine.base import BUCKET_BYTES, reducible
+from hpcdl.engine.base import BUCKET_BYTES, octets, reducible
 from hpcdl.engine.compress import Collective, reducer
 from hpcdl.engine.fuse import sum_fused
 from hpcdl.engine.nodewise import NodeWise
@@ -45,10 +45,10 @@ class MpiEngine:
         return self._allreduce(np.asarray(array, dtype=reducible(array.dtype))).astype(array.dtype)
 
     def broadcast_array(self, array: Array, root: int) -> Array:
-        # As bytes: MPI need not know the dtype.
-        data = np.frombuffer(bytearray(np.ascontiguousarray(array).tobytes()), dtype=np.uint8)
-        self._comm.Bcast(data, root=root)
-        return data.view(array.dtype).reshape(array.shape)
+        own = np.asarray(array, order="C")
+        data = own if self.rank == root else np.empty_like(own)
+        self._comm.Bcast(octets(data), root=root)
+        return data
 
     def gather_objects(self, value: Any) -> list[Any]:
         return list(self._comm.allgather(value))
@@ -63,14 +63,14 @@ class MpiEngine:
         """A collective on arrays as one on tensors. Stateful: TensorFlow keeps the order, the same on every rank."""
         return lambda tensor, label: tf.numpy_function(collective, [tensor], tensor.dtype, stateful=True)
 
-    def _exchange(self, octets: Array) -> Array:
-        came = self._arrays.take(octets.shape, octets.dtype)
-        self._comm.Alltoall(np.ascontiguousarray(octets), came)
+    def _exchange(self, own: Array) -> Array:
+        came = self._arrays.take(own.shape, own.dtype)
+        self._comm.Alltoall(np.ascontiguousarray(own), came)
         return came
 
-    def _collect(self, octets: Array) -> Array:
-        every = self._arrays.take((self.size * len(octets), *octets.shape[1:]), octets.dtype)
-        self._comm.Allgather(np.ascontiguousarray(octets), every)
+    def _collect(self, own: Array) -> Array:
+        every = self._arrays.take((self.size * len(own), *own.shape[1:]), own.dtype)
+        self._comm.Allgather(np.ascontiguousarray(own), every)
         return every
 
     def _allreduce(self, array: Array) -> Array:
