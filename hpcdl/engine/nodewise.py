@@ -1,7 +1,7 @@
 """Sums over ranks: of large arrays within each node first, then across nodes, then handed round within the node.
 
 Where ranks share memory, MPI reads one rank's array out of another's in one copy, but libraries whose algorithms are
-chosen for networks make several of it: of 100 MiB between two ranks, Open MPI 5.0 makes 49 ms, this 16
+chosen for networks make several of it: for 100 MiB between two ranks Open MPI 5.0 takes 49 ms and more, this 17
 (benchmarks/README.md).
 """
 
